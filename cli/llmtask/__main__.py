@@ -1,0 +1,5 @@
+"""`python -m llmtask`."""
+
+from llmtask.main import main
+
+main()

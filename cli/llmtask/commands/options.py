@@ -1,0 +1,69 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from llmtask.project import Project, load_project
+from llmtask.usage import UsageLog
+
+Paid = Annotated[
+    bool | None, typer.Option("--paid/--free", help="Tier: with quota or without.  [dim]\\[default: the config's][/]")
+]
+ProjectFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--project",
+        metavar="DIR",
+        help="Project folder.  [dim]\\[default: LLMTASK_PROJECT, the nearest, the starter][/]",
+    ),
+]
+Database = Annotated[
+    Path | None,
+    typer.Option("--db", metavar="FILE", help="Usage log.  [dim]\\[default: LLMTASK_DB, the user's data folder][/]"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+
+
+def task_names(incomplete: str) -> list[str]:
+    """Completion: the project's tasks."""
+    return _beginning(load_project().config.tasks, incomplete)
+
+
+def model_names(incomplete: str) -> list[str]:
+    """Completion: the project's models."""
+    return _beginning(load_project().config.models, incomplete)
+
+
+def locale_names(incomplete: str) -> list[str]:
+    """Completion: the project's locales."""
+    return _beginning(load_project().locales, incomplete)
+
+
+def _beginning(names: Any, incomplete: str) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
+
+
+TaskName = Annotated[
+    str, typer.Argument(metavar="TASK", help="Task, or one of its aliases.", autocompletion=task_names)
+]
+Locale = Annotated[
+    str | None,
+    typer.Option(
+        "--locale",
+        "-l",
+        help="Locale of prompt and answer.  [dim]\\[default: the config's][/]",
+        autocompletion=locale_names,
+    ),
+]
+
+
+def has_quota(project: Project, paid: bool | None) -> bool:
+    """What `--paid`, `--free` or neither means."""
+    return project.config.defaults.tier == "paid" if paid is None else paid
+
+
+def usage_log(db: Path | None) -> UsageLog:
+    """The usage log that `--db` names, or the default one."""
+    return UsageLog(db)

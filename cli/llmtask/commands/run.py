@@ -1,0 +1,99 @@
+"""`llmtask run`: template -> model -> live stream -> validated JSON -> a row in the usage log."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmtask.commands.inputs import Given, gather
+from llmtask.commands.options import Database, Locale, Paid, ProjectFolder, TaskName, has_quota, model_names, usage_log
+from llmtask.project import Project, load_project
+from llmtask.providers import preload
+from llmtask.service import Plan, RunOptions, execute, plan
+from llmtask.view.console import note
+from llmtask.view.deliver import Delivery, Format
+from llmtask.view.plan import show_plan
+
+
+def run(
+    task: TaskName,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", "-i", metavar="[NAME=]PATH|-", help="A document: a file, or - for stdin; images too. Repeatable."
+        ),
+    ] = None,
+    variables: Annotated[
+        list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="A variable's text. Repeatable.")
+    ] = None,
+    locale: Locale = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", help="Model id, or provider/name; offline needs no key.", autocompletion=model_names
+        ),
+    ] = None,
+    paid: Paid = None,
+    reasoning: Annotated[bool, typer.Option("--reasoning", help="Prefer the reasoning model (paid tier).")] = False,
+    stream: Annotated[bool, typer.Option("--stream/--no-stream", help="Stream the call.")] = True,
+    form: Annotated[Format, typer.Option("--format", "-f", help="What stdout carries.")] = Format.PRETTY,
+    select: Annotated[
+        str | None,
+        typer.Option("--select", "-s", metavar="PATH", help="Write only this part (JMESPath); strings bare."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the answer to a file, whole or not at all."),
+    ] = None,
+    user: Annotated[str | None, typer.Option("--user", help="On whose behalf, for the usage log.")] = None,
+    service: Annotated[str | None, typer.Option("--service", help="For which service, for the usage log.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="For the whole run.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show route, messages, tokens and cost; call nothing.")
+    ] = False,
+    no_log: Annotated[bool, typer.Option("--no-log", help="Write no usage row.")] = False,
+    project: ProjectFolder = None,
+    db: Database = None,
+) -> None:
+    """Run a task and write its valid answer to stdout; everything else goes to stderr.
+
+    [bold]llmtask run job_match --locale zh --input resume.md --model offline[/]
+
+    [bold]llmtask run job_match -i resume.md -i job=posting.md --select match_score[/]
+
+    [bold]llmtask run job_summary --input job=screenshot.png --free[/]
+    """
+    loaded = load_project(project)
+    chosen = {"locale": locale} if locale else {}
+    options = RunOptions(
+        **chosen,  # type: ignore[typeddict-item]  # the one key that has no None
+        model_id=model,
+        has_quota=has_quota(loaded, paid),
+        prefer_reasoning=reasoning,
+        user_id=user,
+        service_id=service,
+        timeout_s=timeout,
+        project=loaded,
+    )
+    delivery = Delivery(form, select, output)
+    delivery.check()
+    if model and not dry_run:
+        preload(loaded, model)
+    planned = _planned(loaded, task, gather(loaded, task, locale, inputs or [], variables or []), options)
+    if dry_run:
+        show_plan(planned)
+        return
+    delivery.watch_and_write(execute(planned, None if no_log else usage_log(db), live=stream), planned)
+
+
+def _planned(project: Project, task: str, given: Given, options: RunOptions) -> Plan:
+    """The decided run, its encodings said."""
+    for name, encoding in given.encodings.items():
+        note(f"{name} was read as {encoding}")
+    options["images"] = given.images
+    planned = plan(task, given.texts, options)
+    if not options["model_id"]:
+        preload(project, planned.route.model_id)
+    return planned

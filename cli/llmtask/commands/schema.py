@@ -1,0 +1,54 @@
+"""`llmtask schema`: the JSON Schema of a task's answer, or of a project's own files."""
+
+from typing import Annotated
+
+import typer
+
+from llmtask.commands.options import ProjectFolder, task_names
+from llmtask.errors import UsageError, did_you_mean
+from llmtask.project import Config, Strict, load_project
+from llmtask.prompts import LocaleFile, PromptFile
+from llmtask.schemas import json_schema, load_schema
+from llmtask.view.console import answer, json_text
+
+FILE_KINDS: dict[str, type[Strict]] = {"config": Config, "prompt": PromptFile, "locale": LocaleFile}
+"""The files that people write, and their models."""
+
+
+def schema(
+    task: Annotated[
+        str | None, typer.Argument(metavar="[TASK]", help="Task, or an alias.", autocompletion=task_names)
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", metavar="KIND", help="Of a project file instead: config, prompt or locale.")
+    ] = None,
+    project: ProjectFolder = None,
+) -> None:
+    """Write the JSON Schema of a task's answer.
+
+    [bold]llmtask schema job_match[/]
+
+    [bold]llmtask schema --file config > schemas/config.schema.json[/]
+    """
+    if (task is None) == (file is None):
+        message = "name a task, or a kind of file with --file config|prompt|locale"
+        raise UsageError(message)
+    if task is not None:
+        answer(json_text(json_schema(load_schema(load_project(project), task))))
+        return
+    if file not in FILE_KINDS:
+        message = f"unknown kind of file {file!r}{did_you_mean(str(file), FILE_KINDS)}"
+        raise UsageError(message)
+    answer(json_text(file_schema(file)))
+
+
+def file_schema(kind: str) -> dict[str, object]:
+    """The JSON Schema by which editors check and complete a kind of file.
+
+    A user's config states only what differs from the starter's, so nothing in it is required.
+    """
+    document = FILE_KINDS[kind].model_json_schema()
+    if kind == "config":
+        for part in (document, *document["$defs"].values()):
+            part.pop("required", None)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document}

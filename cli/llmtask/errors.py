@@ -1,0 +1,155 @@
+"""The error tree, the failure classes of a model call, and the exit codes.
+
+LlmtaskError                 a handled error: one sentence plus the way out
+├── UsageError               what was asked cannot be done as asked             exit 2
+├── ProjectError             a project file is wrong: names file and line       exit 3
+├── KeyMissingError          no key for the provider                            exit 4
+├── UsageLogError            the usage log cannot be read or written            exit 3
+└── CallError                a model call gave no answer; carries its Failure   exit 4, 5, 6 or 7
+    └── AnswerInvalidError   it answered, but not with the schema's object      exit 6
+
+Everything else that escapes is a bug (exit 1).
+"""
+
+import difflib
+from collections.abc import Iterable
+from enum import IntEnum, StrEnum
+
+
+class ExitCode(IntEnum):
+    """Every exit code of the command line."""
+
+    DONE = 0
+    """It worked; what stdout carries is valid."""
+    BUG = 1
+    """A fault in llmtask itself."""
+    USAGE = 2
+    """The command, an option or an input is wrong."""
+    PROJECT = 3
+    """A project file (config, prompt, schema) or the usage log is wrong."""
+    KEY = 4
+    """The provider's key is missing or was refused."""
+    PROVIDER = 5
+    """The provider failed: network, overload, limits, balance, time."""
+    SCHEMA = 6
+    """The answer does not fit the schema, after the re-ask."""
+    FILTERED = 7
+    """The vendor's content filter refused."""
+    INTERRUPTED = 130
+    """Ctrl-C."""
+    PIPE_CLOSED = 141
+    """Whoever read stdout left early (`| head`)."""
+
+
+class Failure(StrEnum):
+    """What can go wrong in a model call; the `error_class` of its usage row."""
+
+    BLANK = "blank"
+    REASONING_ONLY = "reasoning_only"
+    LENGTH = "length"
+    CUT_STREAM = "cut_stream"
+    STALLED = "stalled"
+    FILTERED = "filtered"
+    REFUSED_KEY = "refused_key"
+    NO_BALANCE = "no_balance"
+    RATE_LIMITED = "rate_limited"
+    OVERLOADED = "overloaded"
+    BAD_REQUEST = "bad_request"
+    CONTEXT_TOO_LONG = "context_too_long"
+    SCHEMA_INVALID = "schema_invalid"
+    NETWORK = "network"
+    TIMEOUT = "timeout"
+    INTERRUPTED = "interrupted"
+
+
+_EXIT_CODES = {
+    Failure.REFUSED_KEY: ExitCode.KEY,
+    Failure.FILTERED: ExitCode.FILTERED,
+    Failure.SCHEMA_INVALID: ExitCode.SCHEMA,
+    Failure.CONTEXT_TOO_LONG: ExitCode.USAGE,
+    Failure.INTERRUPTED: ExitCode.INTERRUPTED,
+}
+
+
+class LlmtaskError(Exception):
+    """A handled error: its text is one sentence plus the way out, fit to be shown as it is."""
+
+    exit_code = ExitCode.BUG
+
+
+class UsageError(LlmtaskError):
+    """What was asked cannot be done as asked."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ProjectError(LlmtaskError):
+    """A project file is wrong; the text begins with `file:line:` where there is a line."""
+
+    exit_code = ExitCode.PROJECT
+
+
+class UsageLogError(LlmtaskError):
+    """The usage log cannot be read or written."""
+
+    exit_code = ExitCode.PROJECT
+
+
+class KeyMissingError(LlmtaskError):
+    """No key was found for the provider; the text names the variables and the ways on."""
+
+    exit_code = ExitCode.KEY
+
+
+class CallError(LlmtaskError):
+    """A model call gave no usable answer.
+
+    Attributes:
+        failure: The failure class, as the usage log records it.
+        status: The HTTP status of the answer, where there was one.
+        code: The vendor's own error code, where it sent one.
+    """
+
+    def __init__(self, message: str, failure: Failure, *, status: int | None = None, code: str | None = None) -> None:
+        """Take the sentence to show and the failure class behind it."""
+        super().__init__(message)
+        self.failure = failure
+        self.status = status
+        self.code = code
+
+    @property
+    def exit_code(self) -> ExitCode:  # type: ignore[override]  # an instance's code follows its failure class
+        """The exit code that the failure class stands for."""
+        return _EXIT_CODES.get(self.failure, ExitCode.PROVIDER)
+
+
+class AnswerInvalidError(CallError):
+    """The model answered, but not with an object that fits the schema.
+
+    Attributes:
+        text: The answer as it came.
+        problems: One line per thing that does not fit, such as `match_score: must be at most 100`.
+    """
+
+    def __init__(self, message: str, *, text: str, problems: tuple[str, ...], failure: Failure) -> None:
+        """Take the sentence to show, the raw answer and what is wrong with it."""
+        super().__init__(message, failure)
+        self.text = text
+        self.problems = problems
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence that suggests the nearest known word, or lists the known ones.
+
+    Args:
+        word: What was given.
+        known: What could have been meant.
+
+    Returns:
+        `; did you mean 'deepseek-chat'?`, or `; known: a, b`, or an empty string where nothing is known.
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(names)}" if names else ""

@@ -1,0 +1,247 @@
+"""The shape of `config.yaml`: providers, models, queues, routes, tasks, prices, defaults."""
+
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from llmtask.errors import Failure
+
+Driver = Literal["openai", "langchain", "offline"]
+Structured = Literal["tool", "tool_auto", "json_schema", "json_object", "prompt"]
+Currency = Literal["CNY", "USD", "EUR"]
+Tier = Literal["paid", "free"]
+Worker = Literal["structured", "stream"]
+
+Name = Annotated[str, Field(min_length=1)]
+TextKey = Annotated[str, BeforeValidator(str)]  # YAML reads an unquoted 1113 as a number
+
+
+class Strict(BaseModel):
+    """A mapping in a file that people write: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class FailureMap(Strict):
+    """Which failure class a vendor's sign stands for. The first match wins: code, message, finish, http."""
+
+    code: dict[TextKey, Failure] = {}
+    """The vendor's own error code, such as "1113"."""
+    message: dict[str, Failure] = {}
+    """A piece of the error's message, compared without regard to case."""
+    finish: dict[str, Failure] = {}
+    """The finish reason of an answer, such as "length"."""
+    http: dict[TextKey, Failure] = {}
+    """The HTTP status."""
+
+
+class UnlistedModel(Strict):
+    """What to assume of a provider's models that `models` does not list (`--model provider/name`)."""
+
+    structured: Structured = "prompt"
+    """How the model is held to the schema."""
+    context: int = Field(default=32_768, gt=0)
+    """Context window in tokens."""
+    max_tokens: int | None = Field(default=None, gt=0)
+    """Most tokens of an answer; null leaves it to the server."""
+    temperature: float | None = None
+    """Sampling temperature; null leaves it to the server."""
+
+
+class Provider(Strict):
+    """Somebody who serves models, and how to reach them."""
+
+    driver: Driver = "openai"
+    """openai: any OpenAI-compatible server. langchain: any LangChain chat model. offline: embedded, no network."""
+    base_url: str | None = Field(default=None, pattern=r"^https?://")
+    """Where the API lives; `/chat/completions` is appended by the driver."""
+    api_key_env: tuple[Name, ...] = ()
+    """The environment variables that may hold the key, first found wins; empty for a server without keys."""
+    key_url: str | None = None
+    """Where a key can be had; shown when it is missing."""
+    currency: Currency | None = None
+    """The currency the account is billed in; chooses among a price's lists."""
+    headers: dict[str, str] = {}
+    """Further HTTP headers of each request."""
+    temperature_range: tuple[float, float] | None = None
+    """Lowest and highest temperature that the API takes; others are moved to the nearer bound."""
+    greedy: dict[str, Any] = {}
+    """Sent along when a temperature below the range is asked for, such as {do_sample: false}."""
+    image_form: Literal["data_url", "base64"] = "data_url"
+    """How an image is put into a message: as a `data:` URL or as bare base64."""
+    class_: str | None = Field(default=None, alias="class")
+    """driver langchain: the dotted name of the chat model class."""
+    kwargs: dict[str, Any] = {}
+    """driver langchain: its keyword arguments. {name}, {api_key}, {base_url}, {temperature} and {max_tokens} in the
+    values are filled in; an argument whose value is empty is left out."""
+    unlisted: UnlistedModel | None = None
+    """Allows `--model provider/name` for models that are not listed, and says what to assume of them."""
+    failures: FailureMap = FailureMap()
+    """This vendor's own signs; added to the general ones."""
+
+
+class Model(Strict):
+    """A model under this product's own stable id."""
+
+    provider: Name
+    """A key of `providers`."""
+    name: Name
+    """What the vendor calls the model today."""
+    description: str = ""
+    """For people."""
+    structured: Structured = "prompt"
+    """How the model is held to a schema: tool (forced call), tool_auto, json_schema, json_object, or prompt only."""
+    thinking: Literal["enabled", "disabled"] | None = None
+    """Sent as `thinking: {type: ...}`; null sends nothing."""
+    reasoning_effort: str | None = None
+    """Sent as it is; null sends nothing."""
+    temperature: float | None = None
+    """Sampling temperature; null leaves it to the vendor."""
+    max_tokens: int | None = Field(default=None, gt=0)
+    """Most tokens of an answer, thinking included; null leaves it to the vendor."""
+    context: int = Field(gt=0)
+    """Context window in tokens, answer included."""
+    vision: bool = False
+    """Whether it takes images."""
+    queue: str | None = None
+    """The queue for runs that name this model with `--model`; a key of `queues`."""
+    price: str | None = None
+    """A key of `prices`; null means unpriced, which is never reported as 0."""
+    extra_body: dict[str, Any] = {}
+    """Further fields of the request body."""
+
+
+class Queue(Strict):
+    """A named queue: what later workers share."""
+
+    concurrency: int = Field(default=1, ge=1)
+    """Most calls in flight at once."""
+
+
+class Target(Strict):
+    """A model and the queue its calls wait in."""
+
+    model: Name
+    """A key of `models`."""
+    queue: str | None = None
+    """A key of `queues`."""
+
+
+class RouteVariant(Strict):
+    """A route for a special kind of input."""
+
+    worker: Worker | None = None
+    """structured or stream."""
+    paid: Target | None = None
+    """Where it goes with quota."""
+    free: Target | None = None
+    """Where it goes without."""
+
+
+class RouteRule(RouteVariant):
+    """Where the tasks that match a pattern go. What a rule leaves out, a less specific one supplies."""
+
+    reasoning: Target | None = None
+    """Where a paid run goes that asks for reasoning."""
+    vision: RouteVariant | None = None
+    """Where a run with an image goes."""
+
+
+class Task(Strict):
+    """A task template: its prompts are `prompts/<locale>/<task>.yaml`."""
+
+    schema_: str = Field(alias="schema", pattern=r"^[A-Za-z_]\w*:[A-Za-z_]\w*$")
+    """The schema of its answer: `file:Class`, a class in schemas/file.py."""
+    aliases: tuple[str, ...] = ()
+    """Other names that are accepted for it."""
+
+
+PerMillion = Annotated[Decimal, Field(ge=0)]
+
+
+class PriceList(Strict):
+    """Prices for 1,000,000 tokens, in one currency."""
+
+    cache_hit: PerMillion
+    """Input tokens that the vendor's prompt cache held."""
+    cache_miss: PerMillion
+    """Input tokens that it did not hold."""
+    output: PerMillion
+    """Output tokens, reasoning included."""
+
+
+class Price(Strict):
+    """The price of a model from a day on."""
+
+    effective_from: date
+    """The first day it holds, in the schedule's time zone (UTC without a schedule)."""
+    source: str = ""
+    """Where it was read."""
+    lists: dict[Currency, PriceList]
+    """One list per currency. They are separate lists of the vendor's, never converted into each other."""
+    peak: str | None = None
+    """A key of `schedules`: the hours in which `peak_lists` holds."""
+    peak_lists: dict[Currency, PriceList] = {}
+    """The lists for peak hours."""
+
+
+class Schedule(Strict):
+    """Recurring hours, such as a vendor's peak hours."""
+
+    timezone: Name
+    """IANA name, such as Asia/Shanghai."""
+    weekdays: tuple[Annotated[int, Field(ge=1, le=7)], ...]
+    """ISO weekdays, Monday is 1."""
+    hours: tuple[Annotated[str, Field(pattern=r"^\d\d:\d\d-\d\d:\d\d$")], ...]
+    """Spans of local time, begin included, end not."""
+    except_holidays: Literal["CN"] | None = None
+    """Public holidays on which the schedule does not hold."""
+
+
+class Timeouts(Strict):
+    """How long to wait, in seconds."""
+
+    connect_s: float = Field(default=10, gt=0)
+    """To reach the server."""
+    idle_s: float = Field(default=120, gt=0)
+    """Between two signs of life."""
+    total_s: float = Field(default=900, gt=0)
+    """For a whole run, re-asks included."""
+
+
+class TokenEstimate(Strict):
+    """Tokens per character, for what is shown before a call and for servers that report none."""
+
+    cjk: float = Field(default=0.6, gt=0)
+    """Per Chinese, Japanese or Korean character."""
+    other: float = Field(default=0.3, gt=0)
+    """Per other character."""
+
+
+class Defaults(Strict):
+    """What holds where nothing else is said."""
+
+    locale: Name = "zh"
+    """The locale of a run without `--locale`."""
+    tier: Tier = "paid"
+    """The tier of a run without `--free` or `--paid`."""
+    reask: int = Field(default=1, ge=0, le=5)
+    """How often an answer that does not fit the schema is asked for again."""
+    timeouts: Timeouts = Timeouts()
+    token_estimate: TokenEstimate = TokenEstimate()
+
+
+class Config(Strict):
+    """A whole config.yaml, merged with the starter's."""
+
+    providers: dict[str, Provider]
+    models: dict[str, Model]
+    queues: dict[str, Queue] = {}
+    tasks: dict[str, Task]
+    routes: dict[str, RouteRule]
+    prices: dict[str, tuple[Price, ...]] = {}
+    schedules: dict[str, Schedule] = {}
+    failures: FailureMap = FailureMap()
+    defaults: Defaults = Defaults()

@@ -1,0 +1,249 @@
+"""Finds a project, merges its config with the starter's, and checks that its parts fit together."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from llmtask.errors import ProjectError, UsageError, did_you_mean
+from llmtask.project.config import Config, Model, Provider
+from llmtask.project.yaml_file import ValuePath, YamlFile, first_problem, read_yaml, shown
+
+CONFIG = "config.yaml"
+PROJECT_VARIABLE = "LLMTASK_PROJECT"
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder of files, over the starter that stands behind it.
+
+    Attributes:
+        root: The folder that holds its config.yaml.
+        config: Its config, merged with the starter's.
+    """
+
+    root: Path
+    config: Config
+
+    @property
+    def is_starter(self) -> bool:
+        """Whether this is the starter itself."""
+        return self.root == starter_root()
+
+    def folders(self, kind: str) -> Iterator[Path]:
+        """The folders of that name: the project's own, then the starter's."""
+        for root in dict.fromkeys((self.root, starter_root())):
+            if (root / kind).is_dir():
+                yield root / kind
+
+    def find(self, kind: str, relative: str) -> Path | None:
+        """The file `relative` in the project's folder `kind`, else the starter's; None where neither has it."""
+        return next((folder / relative for folder in self.folders(kind) if (folder / relative).is_file()), None)
+
+    @cached_property
+    def locales(self) -> tuple[str, ...]:
+        """The locales that the project has prompts in, sorted."""
+        found = {one.name for folder in self.folders("prompts") for one in folder.iterdir() if one.is_dir()}
+        return tuple(sorted(found))
+
+    def task_id(self, name: str) -> str:
+        """The task's own id, from that id or one of its aliases.
+
+        Raises:
+            UsageError: No task has that name.
+        """
+        tasks = self.config.tasks
+        if name in tasks:
+            return name
+        for task, entry in tasks.items():
+            if name in entry.aliases:
+                return task
+        message = f"unknown task {name!r}{did_you_mean(name, tasks)}"
+        raise UsageError(message)
+
+    def model(self, model_id: str) -> Model:
+        """The model of that id; `provider/name` reaches one that the config does not list.
+
+        Raises:
+            UsageError: There is no such model.
+        """
+        if model_id in self.config.models:
+            return self.config.models[model_id]
+        provider_id, _, name = model_id.partition("/")
+        provider = self.config.providers.get(provider_id)
+        if not name:
+            known = did_you_mean(model_id, self.config.models)
+            message = f"unknown model {model_id!r}{known} (`provider/name` reaches a model that is not listed)"
+            raise UsageError(message)
+        if provider is None:
+            message = f"unknown provider {provider_id!r}{did_you_mean(provider_id, self.config.providers)}"
+            raise UsageError(message)
+        if provider.unlisted is None:
+            message = f"provider {provider_id!r} serves listed models only; add {name!r} under `models:` in {CONFIG}"
+            raise UsageError(message)
+        return Model(provider=provider_id, name=name, **provider.unlisted.model_dump())
+
+    def provider_of(self, model_id: str) -> Provider:
+        """The provider of a model.
+
+        Raises:
+            UsageError: There is no such model.
+        """
+        return self.config.providers[self.model(model_id).provider]
+
+
+def starter_root() -> Path:
+    """Where the starter project stands: inside the wheel, or at the top of a checkout."""
+    packed = _PACKAGE / "starter"
+    return packed if packed.is_dir() else _PACKAGE.parents[1]
+
+
+def load_project(folder: Path | str | None = None) -> Project:
+    """The project to work with.
+
+    Args:
+        folder: Its folder. Else `LLMTASK_PROJECT`; else the nearest config.yaml at or above the working folder; else
+            the starter.
+
+    Raises:
+        ProjectError: A file of it is wrong.
+        UsageError: The named folder has no config.yaml.
+    """
+    root = _named_root(folder) or _nearest_root(Path.cwd()) or starter_root()
+    own = read_yaml(root / CONFIG)
+    if root == starter_root():
+        return Project(root, _validated(own.data, [own]))
+    starter = read_yaml(starter_root() / CONFIG)
+    merged = merge(starter.data, own.data)
+    return Project(root, _validated(merged, [own, starter]))
+
+
+def _named_root(folder: Path | str | None) -> Path | None:
+    name = folder or os.environ.get(PROJECT_VARIABLE)
+    if not name:
+        return None
+    root = Path(name).expanduser().resolve()
+    if not (root / CONFIG).is_file():
+        message = f"no {CONFIG} in {shown(root)}; `llmtask init {shown(root)}` makes a project there"
+        raise UsageError(message)
+    return root
+
+
+def _nearest_root(start: Path) -> Path | None:
+    """The nearest folder at or above `start` whose config.yaml is one of ours."""
+    for folder in (start, *start.parents):
+        path = folder / CONFIG
+        if path.is_file() and _looks_like_ours(path):
+            return folder
+    return None
+
+
+def _looks_like_ours(path: Path) -> bool:
+    """Other tools have a config.yaml too: ours says at least one of our keys, or stands beside prompts/."""
+    if (path.parent / "prompts").is_dir():
+        return True
+    try:
+        data = read_yaml(path).data
+    except ProjectError:
+        return path.parent == Path.cwd()
+    return not data or any(key in Config.model_fields for key in data)
+
+
+def merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid on `under`: mappings merge key by key, null removes a key, everything else replaces."""
+    merged = dict(under)
+    for key, value in over.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _validated(data: dict[str, Any], files: list[YamlFile]) -> Config:
+    """The config, every name in it known.
+
+    Args:
+        data: The merged content.
+        files: The files it came from, the most specific first: an error names the one that says the value.
+    """
+    from pydantic import ValidationError  # cheap here: pydantic is loaded with the models
+
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        where, message = first_problem(error, Config)
+        raise _file_of(where, files).error(where, message) from error
+    for where, message in _dangling(config):
+        raise _file_of(where, files).error(where, message)
+    return config
+
+
+def _file_of(where: ValuePath, files: list[YamlFile]) -> YamlFile:
+    """The file that states the value at `where`, or the most of the way to it."""
+    for end in range(len(where), 0, -1):
+        for file in files:
+            if where[:end] in file.lines:
+                return file
+    return files[0]
+
+
+def _dangling(config: Config) -> Iterator[tuple[ValuePath, str]]:
+    """Every name in the config that nothing answers to: where it stands, and what is wrong."""
+    yield from _names(config.models.items(), "models", "provider", config.providers)
+    yield from _names(config.models.items(), "models", "queue", config.queues)
+    yield from _names(config.models.items(), "models", "price", config.prices)
+    for where, target in _targets(config):
+        if target.model not in config.models:
+            yield (*where, "model"), _unknown("model", target.model, where, config.models)
+        if target.queue and target.queue not in config.queues:
+            yield (*where, "queue"), _unknown("queue", target.queue, where, config.queues)
+    yield from _dangling_peaks(config)
+    yield from _incomplete_providers(config)
+
+
+def _dangling_peaks(config: Config) -> Iterator[tuple[ValuePath, str]]:
+    for name, prices in config.prices.items():
+        for index, price in enumerate(prices):
+            if price.peak and price.peak not in config.schedules:
+                where = ("prices", name, index)
+                yield (*where, "peak"), _unknown("schedule", price.peak, where, config.schedules)
+
+
+def _incomplete_providers(config: Config) -> Iterator[tuple[ValuePath, str]]:
+    for name, provider in config.providers.items():
+        if provider.driver == "langchain" and not provider.class_:
+            yield ("providers", name), f"providers.{name} has driver langchain and needs `class: package.module.Class`"
+        if provider.driver == "openai" and not provider.base_url:
+            yield ("providers", name), f"providers.{name} has driver openai and needs `base_url: https://...`"
+
+
+def _names(entries: Any, section: str, field: str, known: dict[str, Any]) -> Iterator[tuple[ValuePath, str]]:
+    for name, entry in entries:
+        value = getattr(entry, field)
+        if value is not None and value not in known:
+            where = (section, name)
+            yield (*where, field), _unknown(field, value, where, known)
+
+
+def _unknown(kind: str, name: str, where: ValuePath, known: dict[str, Any]) -> str:
+    dotted = ".".join(str(part) for part in where)
+    return f"unknown {kind} {name!r} in {dotted}{did_you_mean(name, known)}"
+
+
+def _targets(config: Config) -> Iterator[tuple[ValuePath, Any]]:
+    """Every target of every route, with where it stands."""
+    get: Callable[[Any, str], Any] = getattr
+    for pattern, rule in config.routes.items():
+        for part in ("paid", "free", "reasoning"):
+            if get(rule, part):
+                yield ("routes", pattern, part), get(rule, part)
+        for part in ("paid", "free"):
+            if rule.vision and get(rule.vision, part):
+                yield ("routes", pattern, "vision", part), get(rule.vision, part)

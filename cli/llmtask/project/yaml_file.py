@@ -1,0 +1,181 @@
+"""A YAML file that remembers on which line each value stands."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from llmtask.errors import ProjectError, did_you_mean
+
+ValuePath = tuple[str | int, ...]
+"""Where a value stands: the keys and list positions that lead to it, such as `("routes", "job_match", "paid")`."""
+
+FileModel = TypeVar("FileModel", bound=BaseModel)
+
+_MOST_NODES = 50_000  # aliases can make a small file expand without end
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """The content of a YAML file, with the line of every value."""
+
+    path: Path
+    data: dict[str, Any]
+    lines: dict[ValuePath, int] = field(default_factory=dict)
+
+    def line_of(self, where: ValuePath) -> int | None:
+        """The line of a value, or of the nearest value around it; None where the file has neither."""
+        for end in range(len(where), 0, -1):
+            if where[:end] in self.lines:
+                return self.lines[where[:end]]
+        return None
+
+    def error(self, where: ValuePath, message: str) -> ProjectError:
+        """A ProjectError that begins with this file and the line of `where`."""
+        return ProjectError(f"{shown(self.path)}:{self.line_of(where) or 1}: {message}")
+
+    def validate_as(self, model: type[FileModel]) -> FileModel:
+        """The file's content as `model`.
+
+        Raises:
+            ProjectError: The content does not fit; names the file, the line and the way out.
+        """
+        try:
+            return model.model_validate(self.data)
+        except ValidationError as error:
+            where, message = first_problem(error, model)
+            raise self.error(where, message) from error
+
+
+def shown(path: Path) -> str:
+    """The path as it is shown to people: relative to the working folder where it lies below it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
+
+
+def read_yaml(path: Path) -> YamlFile:
+    """The file, parsed.
+
+    Raises:
+        ProjectError: It cannot be read, is not YAML, is not a mapping, or says a key twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        message = f"{shown(path)}: is not UTF-8 text; save it as UTF-8"
+        raise ProjectError(message) from error
+    except OSError as error:
+        message = f"{shown(path)}: cannot be read ({error.strerror})"
+        raise ProjectError(message) from error
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: Path) -> YamlFile:
+    """The text of a YAML file, parsed; `path` is for messages.
+
+    Raises:
+        ProjectError: As `read_yaml`.
+    """
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return YamlFile(path, {})
+        if not isinstance(node, MappingNode):
+            message = f"{shown(path)}:1: a mapping is expected here (`key: value` lines)"
+            raise ProjectError(message)
+        lines = {where: line for where, line in _walk(node, (), path)}
+        return YamlFile(path, loader.construct_document(node), lines)
+    except yaml.YAMLError as error:
+        raise ProjectError(_yaml_message(error, path)) from error
+    except (ValueError, RecursionError) as error:
+        message = f"{shown(path)}: holds a value that cannot be read ({error})"
+        raise ProjectError(message) from error
+
+
+def _walk(root: Node, where: ValuePath, path: Path) -> Iterator[tuple[ValuePath, int]]:
+    """Every value below `root` with its line, counted from 1; refuses keys that are said twice."""
+    todo: list[tuple[Node, ValuePath]] = [(root, where)]
+    seen = 0
+    while todo:
+        node, at = todo.pop()
+        seen += 1
+        if seen > _MOST_NODES:
+            message = f"{shown(path)}: expands to more than {_MOST_NODES} values; remove the nested aliases"
+            raise ProjectError(message)
+        if isinstance(node, SequenceNode):
+            for index, child in enumerate(node.value):
+                yield (*at, index), child.start_mark.line + 1
+                todo.append((child, (*at, index)))
+        elif isinstance(node, MappingNode):
+            keys: set[str] = set()
+            for key, child in node.value:
+                name = key.value if isinstance(key, ScalarNode) else repr(key.value)
+                line = key.start_mark.line + 1
+                if name in keys and name != "<<":
+                    message = f"{shown(path)}:{line}: {name!r} is said twice in the same mapping; keep one"
+                    raise ProjectError(message)
+                keys.add(name)
+                yield (*at, name), line
+                todo.append((child, (*at, name)))
+
+
+def _yaml_message(error: yaml.YAMLError, path: Path) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    line = f":{mark.line + 1}" if mark is not None else ""
+    return f"{shown(path)}{line}: is not valid YAML ({problem})"
+
+
+def first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[ValuePath, str]:
+    """Where the first problem of a validation error stands, and what it is in words."""
+    problem = error.errors(include_url=False, include_context=False)[0]
+    where = tuple(part for part in problem["loc"])
+    dotted = ".".join(str(part) for part in where) or "the file"
+    if problem["type"] == "extra_forbidden":
+        parent = ".".join(str(part) for part in where[:-1])
+        known = _fields_at(model, where[:-1])
+        place = f" in {parent}" if parent else ""
+        return where, f"unknown key {str(where[-1])!r}{place}{did_you_mean(str(where[-1]), known)}"
+    if problem["type"] == "missing":
+        return where, f"{dotted} is missing"
+    given = "" if isinstance(problem["input"], dict | list) else f", got {problem['input']!r}"
+    return where, f"{dotted}: {_lower_first(problem['msg'])}{given}"
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _fields_at(model: type[BaseModel], where: ValuePath) -> list[str]:
+    """The keys that may stand at a path of a model: walks the model's JSON Schema."""
+    schema = model.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in where:
+        node = _child(_resolved(node, schema), part)
+    return list(_resolved(node, schema).get("properties", {}))
+
+
+def _child(node: dict[str, Any], part: str | int) -> dict[str, Any]:
+    if isinstance(part, int):
+        return dict(node.get("items", {}))
+    properties = node.get("properties", {})
+    return dict(properties.get(part) or node.get("additionalProperties") or {})
+
+
+def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """The object schema behind references and `X | None`."""
+    while True:
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+        elif "anyOf" in node:
+            node = next((one for one in node["anyOf"] if one.get("type") != "null"), {})
+        else:
+            return node

@@ -1,0 +1,78 @@
+"""Model id -> LangChain chat model. Every vendor's quirks live here and nowhere else.
+
+Importing this package is light; LangChain comes in with `get_model` and `open_chat`.
+"""
+
+import importlib
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from llmtask.project import Project, Timeouts, load_project
+from llmtask.providers.call import TOOL_NAME, Delta, Request, Turn
+from llmtask.providers.check import check_model, reach
+from llmtask.providers.failures import failed
+from llmtask.providers.keys import Key, find_key, require_key
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from llmtask.providers.chat import Chat
+
+__all__ = [
+    "TOOL_NAME",
+    "Delta",
+    "Key",
+    "Request",
+    "Turn",
+    "check_model",
+    "failed",
+    "find_key",
+    "get_model",
+    "open_chat",
+    "preload",
+    "reach",
+    "require_key",
+]
+
+
+def get_model(model_id: str, *, project: Project | None = None) -> "BaseChatModel":
+    """The LangChain chat model of a model id, such as `deepseek-chat`, `offline` or `ollama/qwen3:8b`.
+
+    Raises:
+        UsageError: There is no such model.
+        KeyMissingError: Its provider's key was not found.
+        ProjectError: A project file is wrong, or the model's class cannot be built.
+    """
+    from llmtask.providers.chat import build_model  # brings LangChain
+
+    return build_model(project or load_project(), model_id)
+
+
+def preload(project: Project, model_id: str) -> None:
+    """Begin to import what a call of this model needs, in the background.
+
+    Raises:
+        UsageError: There is no such model.
+    """
+    driver = project.provider_of(model_id).driver
+    names = ("llmtask.providers.chat", f"llmtask.providers.{driver}_driver")
+
+    def bring_in() -> None:
+        with suppress(Exception):  # whoever needs it imports it again, and meets the error there
+            for name in names:
+                importlib.import_module(name)
+
+    threading.Thread(target=bring_in, daemon=True).start()
+
+
+def open_chat(project: Project, model_id: str, timeouts: Timeouts) -> "Chat":
+    """An open line to a model.
+
+    Raises:
+        UsageError, KeyMissingError, ProjectError: As `get_model`.
+    """
+    require_key(project, project.model(model_id).provider)  # before the second that LangChain takes to come in
+    from llmtask.providers.chat import Chat  # brings LangChain
+
+    return Chat(project, model_id, timeouts)

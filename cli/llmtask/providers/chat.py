@@ -1,0 +1,155 @@
+"""An open line to a model: requests in, deltas out, foreign errors mapped to ours. The same for every driver."""
+
+import base64
+import importlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
+
+from llmtask.documents import Image
+from llmtask.errors import CallError, Failure
+from llmtask.project import Project, Provider, Timeouts
+from llmtask.providers.call import Delta, Line, Request
+from llmtask.providers.failures import call_error, combined
+from llmtask.providers.keys import require_key
+from llmtask.tokens import Tokens
+
+
+def build_model(project: Project, model_id: str, timeouts: Timeouts | None = None) -> BaseChatModel:
+    """The LangChain chat model of a model id.
+
+    Raises:
+        UsageError: There is no such model.
+        KeyMissingError: Its provider's key was not found.
+        ProjectError: Its class cannot be built.
+    """
+    model = project.model(model_id)
+    provider = project.config.providers[model.provider]
+    key = require_key(project, model.provider)
+    line = Line(
+        model, provider, key, timeouts or project.config.defaults.timeouts, project.config.defaults.token_estimate
+    )
+    built: BaseChatModel = _driver(provider).build(line)
+    return built
+
+
+def _driver(provider: Provider) -> Any:
+    """The provider's driver: a module with `build(line)` and `call_arguments(request, model, provider)`."""
+    return importlib.import_module(f"llmtask.providers.{provider.driver}_driver")
+
+
+class Chat:
+    """A model that can be asked, over LangChain, in the words of `Request` and `Delta`."""
+
+    def __init__(self, project: Project, model_id: str, timeouts: Timeouts) -> None:
+        """Build the model.
+
+        Raises:
+            UsageError, KeyMissingError, ProjectError: As `build_model`.
+        """
+        self._model = project.model(model_id)
+        self._provider = project.config.providers[self._model.provider]
+        self._failures = combined(project, self._model.provider)
+        self._secret = require_key(project, self._model.provider)
+        self._chat = build_model(project, model_id, timeouts)
+
+    def ask(self, request: Request, *, live: bool) -> Iterator[Delta]:
+        """The answer, piece by piece, or whole where it is not asked for live.
+
+        Raises:
+            CallError: The call failed.
+        """
+        messages, arguments = self._prepared(request)
+        try:
+            if live:
+                for chunk in self._chat.stream(messages, **arguments):
+                    yield self._read(chunk)
+            else:
+                yield self._read(self._chat.invoke(messages, **arguments))
+        except Exception as error:
+            raise self._mapped(error) from error
+
+    async def aask(self, request: Request, *, live: bool) -> AsyncIterator[Delta]:
+        """As `ask`, in the caller's event loop."""
+        messages, arguments = self._prepared(request)
+        try:
+            if live:
+                async for chunk in self._chat.astream(messages, **arguments):
+                    yield self._read(chunk)
+            else:
+                yield self._read(await self._chat.ainvoke(messages, **arguments))
+        except Exception as error:
+            raise self._mapped(error) from error
+
+    def failure_of(self, finish_reason: str | None) -> Failure | None:
+        """The failure class that a finish reason stands for; None for a good end."""
+        return self._failures.finish.get(finish_reason or "")
+
+    def _prepared(self, request: Request) -> tuple[list[BaseMessage], dict[str, Any]]:
+        arguments = _driver(self._provider).call_arguments(request, self._model, self._provider)
+        return _messages(request, self._provider), arguments
+
+    def _read(self, message: BaseMessage) -> Delta:
+        if not isinstance(message, AIMessage | AIMessageChunk):
+            return Delta(text=str(message.text))
+        metadata = message.response_metadata
+        return Delta(
+            text=str(message.text),
+            reasoning=str(message.additional_kwargs.get("reasoning_content") or ""),
+            tool_arguments=_tool_arguments(message),
+            tokens=_tokens(message, is_estimate=self._provider.driver == "offline"),
+            finish_reason=metadata.get("finish_reason"),
+            model=metadata.get("model_name"),
+        )
+
+    def _mapped(self, error: Exception) -> Exception:
+        if isinstance(error, CallError):
+            return error
+        return call_error(error, self._failures, self._model.provider, self._secret) or error
+
+
+def _messages(request: Request, provider: Provider) -> list[BaseMessage]:
+    content: Any = request.user
+    if request.images:
+        images = [_image_part(image, provider) for image in request.images]
+        content = [*images, {"type": "text", "text": request.user}]
+    turns = [AIMessage(turn.text) if turn.role == "assistant" else HumanMessage(turn.text) for turn in request.turns]
+    return [SystemMessage(request.system), HumanMessage(content), *turns]
+
+
+def _image_part(image: Image, provider: Provider) -> dict[str, Any]:
+    data = base64.b64encode(image.data).decode("ascii")
+    url = data if provider.image_form == "base64" else f"data:{image.media_type};base64,{data}"
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _tool_arguments(message: AIMessage | AIMessageChunk) -> str:
+    if isinstance(message, AIMessageChunk):
+        return "".join(chunk.get("args") or "" for chunk in message.tool_call_chunks)
+    raw = message.additional_kwargs.get("tool_calls") or []
+    if raw:
+        return str(raw[0].get("function", {}).get("arguments") or "")
+    calls = [*message.invalid_tool_calls, *message.tool_calls]
+    return _as_json(calls[0].get("args")) if calls else ""
+
+
+def _as_json(arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+
+def _tokens(message: AIMessage | AIMessageChunk, *, is_estimate: bool) -> Tokens | None:
+    """The counts, from LangChain's own field or, for classes that leave it empty, from the vendor's raw one."""
+    usage = message.usage_metadata
+    if usage:
+        given, produced = usage.get("input_token_details", {}), usage.get("output_token_details", {})
+        cached, reasoning = given.get("cache_read") or 0, produced.get("reasoning") or 0
+        return Tokens(usage["input_tokens"], usage["output_tokens"], cached, reasoning, is_estimate)
+    raw = message.response_metadata.get("token_usage")
+    if not isinstance(raw, dict) or not raw.get("total_tokens"):
+        return None
+    cached = (raw.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    reasoning = (raw.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    return Tokens(raw.get("prompt_tokens", 0), raw.get("completion_tokens", 0), cached, reasoning)

@@ -1,0 +1,144 @@
+"""Foreign errors -> CallError with its failure class. What a vendor's sign means stands in config.yaml, not here."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from llmtask.errors import CallError, Failure, LlmtaskError
+from llmtask.project import FailureMap, Project
+
+_LONGEST_DETAIL = 300  # characters of a vendor's message that are shown
+
+_WAY_OUT = {
+    Failure.REFUSED_KEY: "check the key; `llmtask doctor` says which variable it came from",
+    Failure.NO_BALANCE: "top up the account, or run with --free or another --model",
+    Failure.RATE_LIMITED: "wait a little, or lower the concurrency",
+    Failure.OVERLOADED: "try again later, or choose another --model",
+    Failure.BAD_REQUEST: "`--dry-run` shows what is sent; `llmtask models list` shows the models",
+    Failure.CONTEXT_TOO_LONG: "shorten the input, or choose a --model with a larger context",
+    Failure.FILTERED: "the vendor's content filter refused this input or answer",
+    Failure.NETWORK: "check the network and the provider's base_url; `llmtask doctor` tries it",
+    Failure.TIMEOUT: "raise --timeout or defaults.timeouts in config.yaml",
+    Failure.CUT_STREAM: "the answer is incomplete; try again",
+}
+
+_BY_CLASS = (  # by class name, since drivers bring their own copies of the HTTP libraries
+    ("ConnectTimeout", Failure.NETWORK),
+    ("ConnectError", Failure.NETWORK),
+    ("TimeoutException", Failure.TIMEOUT),
+    ("APITimeoutError", Failure.TIMEOUT),
+    ("TimeoutError", Failure.TIMEOUT),
+    ("RemoteProtocolError", Failure.CUT_STREAM),
+    ("ReadError", Failure.CUT_STREAM),
+    ("JSONDecodeError", Failure.CUT_STREAM),
+    ("SSEError", Failure.CUT_STREAM),
+    ("TransportError", Failure.NETWORK),
+    ("APIConnectionError", Failure.NETWORK),
+    ("ConnectionError", Failure.NETWORK),
+)
+
+
+def combined(project: Project, provider_id: str) -> FailureMap:
+    """What the provider's signs mean: its own, over the ones that all vendors share."""
+    general = project.config.failures
+    own = project.config.providers[provider_id].failures
+    return FailureMap(
+        code=general.code | own.code,
+        message=own.message | general.message,
+        finish=general.finish | own.finish,
+        http=general.http | own.http,
+    )
+
+
+def call_error(error: Exception, failures: FailureMap, provider_id: str, secret: str = "") -> CallError | None:
+    """The foreign error as one of ours; None where it is no sign of a failed call but a bug.
+
+    Args:
+        error: What the driver raised.
+        failures: What the provider's signs mean.
+        provider_id: For the sentence.
+        secret: The key; never shown.
+    """
+    if isinstance(error, LlmtaskError):
+        return error if isinstance(error, CallError) else None
+    chain = list(_chain(error))
+    status = next((found for one in chain if (found := _status(one)) is not None), None)
+    code, detail = next((body for one in chain if any(body := _body(one))), ("", ""))
+    failure = _classified(failures, code, detail or str(error), status) or _by_class(chain)
+    if failure is None and status is None and not code:
+        return None
+    failure = failure or Failure.BAD_REQUEST
+    what = detail or _innermost(chain)
+    return failed(provider_id, failure, _clean(what, secret), status=status, code=code or None)
+
+
+def failed(
+    provider_id: str, failure: Failure, detail: str = "", *, status: int | None = None, code: str | None = None
+) -> CallError:
+    """A CallError with its sentence: who, what, in the vendor's words, and the way out."""
+    sign = ", ".join(part for part in (f"HTTP {status}" if status else "", f"code {code}" if code else "") if part)
+    sentence = f"{provider_id}: {failure.value.replace('_', ' ')}"
+    sentence += f" ({sign})" if sign else ""
+    sentence += f": {detail}" if detail else ""
+    way_out = _WAY_OUT.get(failure)
+    return CallError(f"{sentence.rstrip('. ')}; {way_out}" if way_out else sentence, failure, status=status, code=code)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what caused it, outermost first."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _status(error: BaseException) -> int | None:
+    status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _body(error: BaseException) -> tuple[str, str]:
+    """The vendor's code and message, as far as the error carries them."""
+    body = getattr(error, "body", None)
+    if body is None and error.args and isinstance(error.args[0], dict):
+        body = error.args[0]
+    if isinstance(body, dict):
+        inner: Any = body.get("error", body)
+        if isinstance(inner, dict):
+            return str(inner.get("code") or ""), str(inner.get("message") or "")
+        return "", str(inner)
+    return "", str(body) if isinstance(body, str) else ""
+
+
+def _classified(failures: FailureMap, code: str, message: str, status: int | None) -> Failure | None:
+    if code in failures.code:
+        return failures.code[code]
+    lowered = message.lower()
+    for piece, failure in failures.message.items():
+        if piece.lower() in lowered:
+            return failure
+    if status is None:
+        return None
+    return failures.http.get(str(status)) or (Failure.OVERLOADED if status >= 500 else Failure.BAD_REQUEST)
+
+
+def _by_class(chain: list[BaseException]) -> Failure | None:
+    for error in reversed(chain):  # the innermost knows best
+        names = {one.__name__ for one in type(error).__mro__}
+        for name, failure in _BY_CLASS:
+            if name in names:
+                return failure
+    return None
+
+
+def _innermost(chain: list[BaseException]) -> str:
+    return next((text for error in reversed(chain) if (text := str(error).strip())), type(chain[0]).__name__)
+
+
+def _clean(text: str, secret: str) -> str:
+    """One line, not too long, without the key."""
+    line = " ".join(text.split())
+    if secret:
+        line = line.replace(secret, "***")
+    return line if len(line) <= _LONGEST_DETAIL else line[: _LONGEST_DETAIL - 3] + "..."

@@ -1,0 +1,58 @@
+"""Where a provider's key comes from: its own variables alone, in the environment, then in `.env` beside config.yaml."""
+
+import os
+from dataclasses import dataclass
+
+from llmtask.errors import KeyMissingError
+from llmtask.project import Project, shown
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A provider's key, and where it was found."""
+
+    value: str
+    source: str
+    """Such as `DEEPSEEK_API_KEY` or `DEEPSEEK_API_KEY in .env`."""
+
+    def __repr__(self) -> str:
+        """Never shows the key."""
+        return f"Key(source={self.source!r})"
+
+
+def find_key(project: Project, provider_id: str) -> Key | None:
+    """The provider's key; None where no variable of its own holds one."""
+    names = project.config.providers[provider_id].api_key_env
+    for name in names:
+        if value := os.environ.get(name, "").strip():
+            return Key(value, name)
+    dotenv = project.root / ".env"
+    if not names or not dotenv.is_file():
+        return None
+    from dotenv import dotenv_values  # only where there is such a file
+
+    values = dotenv_values(dotenv, interpolate=False)
+    for name in names:
+        if value := (values.get(name) or "").strip():
+            return Key(value, f"{name} in {shown(dotenv)}")
+    return None
+
+
+def require_key(project: Project, provider_id: str) -> str:
+    """The provider's key, empty for a provider that needs none.
+
+    Raises:
+        KeyMissingError: It needs one and none was found; names the variable and the ways on.
+    """
+    provider = project.config.providers[provider_id]
+    if not provider.api_key_env:
+        return ""
+    key = find_key(project, provider_id)
+    if key is None:
+        where = f" (you can get one at {provider.key_url})" if provider.key_url else ""
+        message = (
+            f"no key for {provider_id}: set {' or '.join(provider.api_key_env)}{where}, "
+            f"choose another model with --model, or try it without a key: --model offline"
+        )
+        raise KeyMissingError(message)
+    return key.value

@@ -1,0 +1,166 @@
+"""driver openai: any OpenAI-compatible server through langchain-openai, with what goes on the wire put right."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+import httpx2
+from langchain_core.language_models import BaseChatModel
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_openai.chat_models.base import BaseChatOpenAI
+from pydantic import SecretStr
+
+from llmtask.project import Model, Provider
+from llmtask.providers.call import TOOL_NAME, Line, Request
+
+_HEADERS = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "transfer-encoding",
+        "user-agent",
+    }
+)
+_REASONING_KEYS = ("reasoning_content", "reasoning")  # DeepSeek, GLM, vLLM; Ollama, OpenRouter
+
+
+class CompatibleChatModel(BaseChatOpenAI):
+    """BaseChatOpenAI that keeps the reasoning.
+
+    BaseChatOpenAI and not ChatOpenAI: the latter sends `max_completion_tokens`, which DeepSeek ignores without a word
+    (langchain#29283). Both drop `reasoning_content`; here it is in `additional_kwargs["reasoning_content"]`.
+    """
+
+    @property
+    def _llm_type(self) -> str:
+        return "llmtask-openai-compatible"
+
+    def _convert_chunk_to_generation_chunk(
+        self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: dict[str, Any] | None
+    ) -> ChatGenerationChunk | None:
+        _spell_cache_hits(chunk.get("usage"))
+        converted = super()._convert_chunk_to_generation_chunk(chunk, default_chunk_class, base_generation_info)
+        choices = chunk.get("choices")
+        if converted is not None and choices:
+            _keep_reasoning(converted.message, choices[0].get("delta"))
+        return converted
+
+    def _create_chat_result(self, response: Any, generation_info: dict[str, Any] | None = None) -> ChatResult:
+        raw = response if isinstance(response, dict) else response.model_dump()
+        _spell_cache_hits(raw.get("usage"))
+        result = super()._create_chat_result(raw, generation_info)
+        for generation, choice in zip(result.generations, raw["choices"], strict=True):
+            _keep_reasoning(generation.message, choice.get("message"))
+        return result
+
+
+def _keep_reasoning(message: Any, raw: Mapping[str, Any] | None) -> None:
+    text = next((raw[key] for key in _REASONING_KEYS if raw and raw.get(key)), None)
+    if isinstance(text, str):
+        message.additional_kwargs["reasoning_content"] = text
+
+
+def _spell_cache_hits(usage: dict[str, Any] | None) -> None:
+    """DeepSeek's own field for cache hits, put where langchain-openai looks for it."""
+    if usage and usage.get("prompt_cache_hit_tokens") is not None:
+        details = usage.get("prompt_tokens_details") or {}
+        usage["prompt_tokens_details"] = {**details, "cached_tokens": usage["prompt_cache_hit_tokens"]}
+
+
+def build(line: Line) -> BaseChatModel:
+    """The chat model of an OpenAI-compatible server.
+
+    Every argument that langchain-openai or the SDK would else take from OPENAI_* variables is given; what they add to
+    the headers all the same (OPENAI_ORG_ID, OPENAI_CUSTOM_HEADERS, ...) is taken off before it is sent.
+    """
+    model, provider, key, timeouts = line.model, line.provider, line.key, line.timeouts
+    timeout = httpx2.Timeout(timeouts.idle_s, connect=timeouts.connect_s)
+    guard = _header_guard(key, provider.headers)
+    return CompatibleChatModel(
+        model=model.name,
+        base_url=provider.base_url,
+        api_key=SecretStr(key or "none"),
+        temperature=_temperature(model, provider),
+        max_tokens=model.max_tokens,
+        max_retries=0,  # one retry layer only, and it is not the SDK's: it would retry a 429 that means "no balance"
+        timeout=timeout,
+        stream_usage=True,  # off by default with a base_url
+        stream_chunk_timeout=None,  # not re-armed by keep-alive comments; the read timeout is
+        use_responses_api=False,
+        extra_body=extra_body(model, provider),
+        http_client=httpx2.Client(timeout=timeout, event_hooks={"request": [guard]}),
+        http_async_client=httpx2.AsyncClient(timeout=timeout, event_hooks={"request": [_awaited(guard)]}),
+    )
+
+
+def extra_body(model: Model, provider: Provider) -> dict[str, Any]:
+    """The fields of the body that the OpenAI API does not know."""
+    body: dict[str, Any] = {}
+    if model.thinking:
+        body["thinking"] = {"type": model.thinking}
+    if model.reasoning_effort:
+        body["reasoning_effort"] = model.reasoning_effort
+    if _is_greedy(model, provider):
+        body |= provider.greedy
+    return body | model.extra_body
+
+
+def call_arguments(request: Request, model: Model, provider: Provider) -> dict[str, Any]:
+    """What a call adds to the body so that the answer fits the schema.
+
+    `response_format` travels in `extra_body`: the wire is the same, and langchain-openai does not take its slow path
+    for it, which parses every prefix of the stream and raises on a cut answer.
+    """
+    if model.structured in ("tool", "tool_auto"):
+        function = {"name": TOOL_NAME, "description": "Takes the answer.", "parameters": dict(request.schema)}
+        forced = {"type": "function", "function": {"name": TOOL_NAME}}
+        choice: Any = forced if model.structured == "tool" else "auto"
+        return {"tools": [{"type": "function", "function": function}], "tool_choice": choice}
+    body = extra_body(model, provider)
+    if model.structured == "json_object":
+        return {"extra_body": body | {"response_format": {"type": "json_object"}}}
+    if model.structured == "json_schema":
+        form = {"type": "json_schema", "json_schema": {"name": TOOL_NAME, "schema": dict(request.schema)}}
+        return {"extra_body": body | {"response_format": form}}
+    return {}
+
+
+def _temperature(model: Model, provider: Provider) -> float | None:
+    """The model's temperature, moved into the bounds that the API takes."""
+    if model.temperature is None or provider.temperature_range is None:
+        return model.temperature
+    low, high = provider.temperature_range
+    return min(max(model.temperature, low), high)
+
+
+def _is_greedy(model: Model, provider: Provider) -> bool:
+    return (
+        model.temperature is not None
+        and provider.temperature_range is not None
+        and model.temperature < provider.temperature_range[0]
+    )
+
+
+def _header_guard(key: str, headers: Mapping[str, str]) -> Callable[[httpx2.Request], None]:
+    """Leaves a request only the headers that belong there, and this provider's key."""
+
+    def clean(request: httpx2.Request) -> None:
+        for name in list(request.headers):
+            if name.lower() not in _HEADERS:
+                del request.headers[name]
+        request.headers["user-agent"] = "llmtask"
+        request.headers.update(headers)
+        if key:
+            request.headers["authorization"] = f"Bearer {key}"
+
+    return clean
+
+
+def _awaited(hook: Callable[[httpx2.Request], None]) -> Callable[[httpx2.Request], Coroutine[Any, Any, None]]:
+    async def awaited(request: httpx2.Request) -> None:
+        hook(request)
+
+    return awaited

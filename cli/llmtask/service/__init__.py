@@ -1,0 +1,39 @@
+"""One run of a task: the only door to a model call."""
+
+from llmtask.service.plan import Plan, RunOptions, plan
+from llmtask.service.result import (
+    Event,
+    PartialEvent,
+    ReasoningEvent,
+    ResultEvent,
+    RetryEvent,
+    TaskResult,
+    TextEvent,
+)
+from llmtask.service.run import (
+    aexecute,
+    arun_streaming_task,
+    arun_structured_task,
+    execute,
+    run_streaming_task,
+    run_structured_task,
+)
+
+__all__ = [
+    "Event",
+    "PartialEvent",
+    "Plan",
+    "ReasoningEvent",
+    "ResultEvent",
+    "RetryEvent",
+    "RunOptions",
+    "TaskResult",
+    "TextEvent",
+    "aexecute",
+    "arun_streaming_task",
+    "arun_structured_task",
+    "execute",
+    "plan",
+    "run_streaming_task",
+    "run_structured_task",
+]

@@ -1,0 +1,274 @@
+"""A run as a generator without I/O of its own: it says what to do next, a sync or an async driver does it."""
+
+import time
+import warnings
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+from llmtask.answer import InvalidError, Level, Partial, read
+from llmtask.errors import AnswerInvalidError, CallError, Failure, UsageLogError
+from llmtask.providers import Delta, Request, Turn, failed
+from llmtask.service.plan import Plan
+from llmtask.service.result import Event, PartialEvent, ReasoningEvent, ResultEvent, RetryEvent, TaskResult, TextEvent
+from llmtask.tokens import Tokens, estimate
+from llmtask.usage import Cost, UsageLog, UsageLogWarning, UsageRow, get_cost, new_id, timestamp
+
+_ASK_AGAIN = frozenset({Failure.SCHEMA_INVALID, Failure.BLANK, Failure.REASONING_ONLY})
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """To the driver: open a call."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """To the driver: send the call's next Delta in, None at its end; throw its error in."""
+
+
+Step: TypeAlias = Ask | Pull | Event
+Steps: TypeAlias = Generator[Step, Delta | None, None]
+
+
+@dataclass
+class _Call:
+    """One model call while it goes on."""
+
+    attempt: int
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    begun: float = field(default_factory=time.perf_counter)
+    text: list[str] = field(default_factory=list)
+    tool_arguments: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    tokens: Tokens | None = None
+    finish_reason: str | None = None
+    model: str | None = None
+    first_token_ms: int | None = None
+
+    def take(self, delta: Delta) -> None:
+        """Keep a piece of the answer."""
+        for kept, piece in (
+            (self.text, delta.text),
+            (self.tool_arguments, delta.tool_arguments),
+            (self.reasoning, delta.reasoning),
+        ):
+            if piece:
+                kept.append(piece)
+                if self.first_token_ms is None:
+                    self.first_token_ms = self.elapsed_ms
+        self.tokens = delta.tokens or self.tokens
+        self.finish_reason = delta.finish_reason or self.finish_reason
+        self.model = delta.model or self.model
+
+    @property
+    def answer(self) -> str:
+        """The answer's text: the tool's arguments where the model called it."""
+        return "".join(self.tool_arguments) or "".join(self.text)
+
+    @property
+    def elapsed_ms(self) -> int:
+        """Since the call began."""
+        return round((time.perf_counter() - self.begun) * 1000)
+
+
+class TaskRun:
+    """One run of a task: its calls, their rows, its result."""
+
+    def __init__(
+        self, plan: Plan, failure_of: Callable[[str | None], Failure | None], log: UsageLog | None, *, live: bool
+    ) -> None:
+        """Take the decided run.
+
+        Args:
+            plan: The decided run.
+            failure_of: Finish reason -> failure class, None for a good end.
+            log: The usage log; None for none.
+            live: Whether the calls stream.
+        """
+        self._plan = plan
+        self._failure_of = failure_of
+        self._log = log
+        self._live = live
+        self._run_id = new_id()
+        self._begun = time.perf_counter()
+        self._tokens = Tokens()
+        self._cost: Cost | None = None
+        self._first_token_ms: int | None = None
+
+    def steps(self) -> Steps:
+        """The run, step by step.
+
+        Raises:
+            CallError: It gave no valid answer.
+        """
+        request = self._plan.request
+        most = 1 + self._plan.project.config.defaults.reask
+        for attempt in range(1, most + 1):
+            call = _Call(attempt)
+            try:
+                result = yield from self._attempt(call, request)
+            except CallError as error:
+                if error.failure not in _ASK_AGAIN or attempt == most:
+                    raise
+                request = self._again(request, error)
+                yield RetryEvent(attempt + 1, str(error))
+            else:
+                yield ResultEvent(result)
+                return
+
+    def _attempt(self, call: _Call, request: Request) -> Generator[Step, Delta | None, TaskResult]:
+        """One call, from its opening to its row."""
+        error: CallError | None = CallError("interrupted", Failure.INTERRUPTED)
+        try:
+            yield Ask(request)
+            yield from self._listen(call)
+            result = self._result(call)
+            error = None
+        except CallError as caught:
+            error = caught
+            raise
+        finally:
+            self._account(call, request, error)
+        return replace(result, tokens=self._tokens, cost=self._cost)
+
+    def _listen(self, call: _Call) -> Generator[Step, Delta | None, None]:
+        """Take the call's pieces until its end, passing them on as events."""
+        partial = Partial()
+        while (delta := (yield Pull())) is not None:
+            call.take(delta)
+            if self._first_token_ms is None and call.first_token_ms is not None:
+                self._first_token_ms = self._elapsed_ms
+            if time.perf_counter() - self._begun > self._plan.timeouts.total_s:
+                raise failed(self._plan.model.provider, Failure.TIMEOUT, f"{self._plan.timeouts.total_s:g} s are over")
+            if delta.reasoning:
+                yield ReasoningEvent(delta.reasoning)
+            piece = delta.tool_arguments or delta.text
+            if piece:
+                yield TextEvent(piece)
+                value = partial.feed(piece)
+                if isinstance(value, dict) and value:
+                    yield PartialEvent(value)
+
+    def _result(self, call: _Call) -> TaskResult:
+        """The valid object in the call's answer.
+
+        Raises:
+            CallError: There is none.
+        """
+        provider_id = self._plan.model.provider
+        failure = self._failure_of(call.finish_reason)
+        if failure is not None:
+            raise failed(provider_id, failure, f"the answer ended with finish reason {call.finish_reason!r}")
+        if not call.answer.strip():
+            failure = Failure.REASONING_ONLY if call.reasoning else Failure.BLANK
+            raise failed(provider_id, failure, "the model gave no answer")
+        try:
+            answer = read(call.answer, self._plan.schema)
+        except InvalidError as error:
+            if self._live and call.finish_reason is None:
+                raise failed(provider_id, Failure.CUT_STREAM, "the answer broke off") from error
+            raise self._invalid(call, error) from error
+        if self._live and call.finish_reason is None and answer.level is not Level.STRICT:
+            raise failed(provider_id, Failure.CUT_STREAM, "the answer broke off")
+        return TaskResult(
+            data=answer.data,
+            task=self._plan.task,
+            locale=self._plan.locale,
+            route=self._plan.route,
+            run_id=self._run_id,
+            upstream_model=call.model,
+            tokens=self._tokens,
+            cost=self._cost,
+            latency_ms=self._elapsed_ms,
+            first_token_ms=self._first_token_ms,
+            attempts=call.attempt,
+            is_sample=self._plan.project.config.providers[provider_id].driver == "offline",
+        )
+
+    def _invalid(self, call: _Call, error: InvalidError) -> AnswerInvalidError:
+        model = self._plan.route.model_id
+        first = error.problems[0]
+        more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
+        message = f"{model}: the answer does not fit the schema of {self._plan.task}: {first}{more}"
+        return AnswerInvalidError(message, text=call.answer, problems=error.problems, failure=Failure.SCHEMA_INVALID)
+
+    def _again(self, request: Request, error: CallError) -> Request:
+        """The request with the answer that was no good and what is wrong with it; the same one after a blank answer."""
+        if not isinstance(error, AnswerInvalidError):
+            return request
+        said = Turn("assistant", error.text)
+        asked = Turn("user", self._plan.prompt.reask(error.problems))
+        return replace(request, turns=(*request.turns, said, asked))
+
+    def _account(self, call: _Call, request: Request, error: CallError | None) -> None:
+        """Count the call's tokens and money, and write its row."""
+        tokens = call.tokens or self._estimated(call, request)
+        cost = get_cost(self._plan.route.model_id, tokens, at=call.at, project=self._plan.project)
+        self._tokens = tokens if call.attempt == 1 else self._tokens + tokens
+        self._cost = _added(self._cost, cost) if call.attempt > 1 else cost
+        if self._log is None:
+            return
+        try:
+            self._log.record(self._row(call, tokens, cost, error))
+        except UsageLogError as log_error:
+            warnings.warn(f"this call was not logged: {log_error}", UsageLogWarning, stacklevel=2)
+
+    def _estimated(self, call: _Call, request: Request) -> Tokens:
+        """Tokens by the characters, for a call that reported none; a call that was refused used none."""
+        rate = self._plan.project.config.defaults.token_estimate
+        reasoning = estimate("".join(call.reasoning), rate)
+        output = reasoning + estimate(call.answer, rate)
+        if not output and call.finish_reason is None:
+            return Tokens(is_estimate=True)
+        return Tokens(estimate(request.text, rate), output, 0, reasoning, is_estimate=True)
+
+    def _row(self, call: _Call, tokens: Tokens, cost: Cost | None, error: CallError | None) -> UsageRow:
+        plan, route = self._plan, self._plan.route
+        return UsageRow(
+            id=new_id(),
+            user_id=plan.user_id,
+            service_id=plan.service_id,
+            task_template_id=plan.task,
+            provider=plan.model.provider,
+            model_id=route.model_id,
+            input_tokens=tokens.input,
+            output_tokens=tokens.output,
+            total_tokens=tokens.total,
+            latency_ms=call.elapsed_ms,
+            cost=float(cost.amount) if cost else None,
+            is_stream=self._live,
+            is_success=error is None,
+            error_message=str(error) if error else None,
+            created_at=timestamp(call.at),
+            cost_nanos=cost.nanos if cost else None,
+            currency=cost.currency if cost else None,
+            upstream_model=call.model,
+            queue_id=route.queue_id,
+            tier=route.tier,
+            worker=route.worker,
+            locale=plan.locale,
+            prompt_hash=plan.prompt.hash,
+            cached_tokens=tokens.cached,
+            reasoning_tokens=tokens.reasoning,
+            first_token_ms=call.first_token_ms,
+            attempt=call.attempt,
+            run_id=self._run_id,
+            finish_reason=call.finish_reason,
+            error_class=error.failure.value if error else None,
+            is_estimate=tokens.is_estimate,
+        )
+
+    @property
+    def _elapsed_ms(self) -> int:
+        return round((time.perf_counter() - self._begun) * 1000)
+
+
+def _added(first: Cost | None, second: Cost | None) -> Cost | None:
+    """Two costs together; None where either call is unpriced."""
+    if first is None or second is None:
+        return None
+    return Cost(first.nanos + second.nanos, first.currency)

@@ -1,0 +1,98 @@
+"""The usage log's tables, by sqlite-utils' Migrations. A released migration never changes; new ones are added below."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+    from sqlite_utils import Database
+    from sqlite_utils.migrations import Migrations
+
+SET = "llmtask"
+NAMES = ("0001_usage_log",)
+"""The migrations of this release, in order: known without importing sqlite-utils."""
+
+
+def migrate(connection: "Connection") -> None:
+    """Bring a database to this release's tables; safe in many processes at once: the first one in does it."""
+    from sqlite_utils import Database  # 0.1 s that an up-to-date log saves
+
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        _migrations().apply(Database(connection))
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _migrations() -> "Migrations":
+    from sqlite_utils.migrations import Migrations
+
+    migrations = Migrations(SET)
+    for name, step in zip(NAMES, (_usage_log,), strict=True):
+        migrations(name=name)(step)
+    return migrations
+
+
+def _usage_log(db: "Database") -> None:
+    """The seed's LlmUsageLog in snake_case, and what else the job needs."""
+    columns = {
+        "id": str,
+        "user_id": str,
+        "service_id": str,
+        "task_template_id": str,
+        "provider": str,
+        "model_id": str,
+        "input_tokens": int,
+        "output_tokens": int,
+        "total_tokens": int,
+        "latency_ms": int,
+        "cost": float,  # for people and their SQL; sums are made over cost_nanos
+        "is_stream": int,
+        "is_success": int,
+        "error_message": str,
+        "created_at": str,  # ISO 8601 in UTC, to the millisecond: 2026-11-23T09:30:00.000Z; when the call began
+        "cost_nanos": int,  # billionths of the currency's unit, exact; null is unpriced
+        "currency": str,
+        "upstream_model": str,  # the name that the response carried
+        "queue_id": str,
+        "tier": str,
+        "worker": str,
+        "locale": str,
+        "prompt_hash": str,
+        "cached_tokens": int,
+        "reasoning_tokens": int,
+        "first_token_ms": int,
+        "attempt": int,
+        "run_id": str,
+        "finish_reason": str,
+        "error_class": str,
+        "is_estimate": int,
+    }
+    zero = dict.fromkeys(
+        (
+            "input_tokens",
+            "output_tokens",
+            "total_tokens",
+            "cached_tokens",
+            "reasoning_tokens",
+            "is_stream",
+            "is_estimate",
+        ),
+        0,
+    )
+    required = {
+        "task_template_id",
+        "provider",
+        "model_id",
+        "latency_ms",
+        "is_success",
+        "created_at",
+        "attempt",
+        "run_id",
+        *zero,
+    }
+    db.table("llm_usage_logs").create(columns, pk="id", not_null=required, defaults=zero)
+    for column in ("user_id", "task_template_id"):
+        db.execute(f"CREATE INDEX llm_usage_logs_{column}_created_at ON llm_usage_logs ({column}, created_at DESC)")

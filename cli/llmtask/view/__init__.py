@@ -1,0 +1,1 @@
+"""How things look: the answer to stdout, everything else to stderr."""

@@ -1,0 +1,61 @@
+"""Where output goes: the answer to stdout, everything else to stderr; nothing that a terminal would obey."""
+
+import re
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def harmless(text: str) -> str:
+    """The text with control characters made visible, so that no escape sequence in it reaches a terminal alive."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text.replace("\r\n", "\n"))
+
+
+@cache
+def stderr() -> "Console":
+    """The console for everything but the answer."""
+    from rich.console import Console  # 40 ms that a JSON answer to a pipe saves
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@cache
+def stdout() -> "Console":
+    """The console for the answer."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def answer(text: str) -> None:
+    """Write a line of the answer to stdout, as it is."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str, style: str = "dim") -> None:
+    """Say something on stderr."""
+    stderr().print(harmless(text), style=style, markup=False)
+
+
+def warn(text: str) -> None:
+    """Warn on stderr."""
+    stderr().print(f"warning: {harmless(text)}", style="yellow", markup=False)
+
+
+def complain(text: str) -> None:
+    """Say on stderr what went wrong."""
+    stderr().print(f"llmtask: {harmless(text)}", style="red", markup=False)
+
+
+def json_text(value: Any, *, indent: int | None = 2) -> str:
+    """The value as JSON for a terminal or a pipe: Chinese stays readable, control characters are escaped."""
+    import json
+
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return re.sub(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)

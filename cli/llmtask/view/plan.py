@@ -1,0 +1,22 @@
+"""How a run looks before its first call."""
+
+from llmtask.service import Plan
+from llmtask.view import words
+from llmtask.view.console import answer, harmless
+
+
+def show_plan(plan: Plan) -> None:
+    """Everything that would be sent, and about what it would cost."""
+    route, request = plan.route, plan.request
+    most = f"{plan.model.max_tokens:,}" if plan.model.max_tokens else "unlimited"
+    answer(f"task     {plan.task} ({plan.locale}), prompt {plan.prompt.hash}")
+    answer(
+        f"route    {route.tier} · {route.model_id} ({plan.model.name}) · queue {route.queue_id or '-'} · {route.worker}"
+    )
+    answer(f"schema   {plan.schema.__name__}, held by {plan.model.structured}")
+    answer(f"tokens   about {plan.input_tokens:,} in, at most {most} out, per call")
+    answer(f"cost     at most about {words.cost(plan.highest_cost)} per call")
+    for role, text in (("system", request.system), ("user", request.user)):
+        answer(f"\n--- {role} ---\n{harmless(text)}")
+    for image in request.images:
+        answer(f"\n--- image {image.name}: {image.media_type}, {len(image.data):,} bytes ---")

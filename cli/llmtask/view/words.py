@@ -1,0 +1,42 @@
+"""Numbers and amounts in words, the same everywhere."""
+
+from decimal import Decimal
+
+from llmtask.tokens import Tokens
+from llmtask.usage import Cost
+
+_SYMBOLS = {"CNY": "¥", "USD": "$", "EUR": "€"}
+
+
+def money(amount: Decimal, currency: str) -> str:
+    """An amount, exact to a millionth, such as ¥0.002831."""
+    places = amount.normalize().as_tuple().exponent
+    digits = 2 if not isinstance(places, int) else min(max(2, -places), 6)
+    return f"{_SYMBOLS.get(currency, currency + ' ')}{amount:,.{digits}f}"
+
+
+def cost(value: Cost | None) -> str:
+    """A cost, or that there is no price for it."""
+    return money(value.amount, value.currency) if value else "unpriced"
+
+
+def costs(amounts: dict[str, Decimal], unpriced: int) -> str:
+    """The costs of a group: one amount per currency, and how many calls are in none of them."""
+    parts = [money(amount, currency) for currency, amount in amounts.items()]
+    if unpriced:
+        parts.append(f"{unpriced:,} unpriced")
+    return " + ".join(parts) or "-"
+
+
+def tokens(value: Tokens) -> str:
+    """Token counts, such as 2,762 in (1,024 cached) + 397 out."""
+    about = "~" if value.is_estimate else ""
+    cached = f" ({value.cached:,} cached)" if value.cached else ""
+    reasoning = f" ({value.reasoning:,} reasoning)" if value.reasoning else ""
+    return f"{about}{value.input:,} in{cached} + {about}{value.output:,} out{reasoning} tokens"
+
+
+def seconds(milliseconds: int) -> str:
+    """A duration, such as 0.42 s or 12.4 s."""
+    value = milliseconds / 1000
+    return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
