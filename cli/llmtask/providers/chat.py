@@ -84,6 +84,18 @@ class Chat:
         except Exception as error:
             raise self._mapped(error) from error
 
+    def close(self) -> None:
+        """Close the connections of `ask`."""
+        client = getattr(self._chat, "http_client", None)
+        if client is not None:
+            client.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of `aask`."""
+        client = getattr(self._chat, "http_async_client", None)
+        if client is not None:
+            await client.aclose()
+
     def failure_of(self, finish_reason: str | None) -> Failure | None:
         """The failure class that a finish reason stands for; None for a good end."""
         return self._failures.finish.get(finish_reason or "")

@@ -22,6 +22,7 @@ _HEADERS = frozenset(
         "host",
         "transfer-encoding",
         "user-agent",
+        "x-stainless-raw-response",  # the SDK reads its own mark back from the request that was sent
     }
 )
 _REASONING_KEYS = ("reasoning_content", "reasoning")  # DeepSeek, GLM, vLLM; Ollama, OpenRouter

@@ -96,7 +96,7 @@ def aexecute(planned: Plan, log: UsageLog | None, *, live: bool) -> AsyncIterato
 
 def _drive(steps: Steps, chat: "Chat", *, live: bool) -> Iterator[Event[Any]]:
     """Do what the steps say; hand their events on."""
-    deltas: Any = iter(())
+    deltas: Any = None
     try:
         step = next(steps)
         while True:
@@ -117,9 +117,9 @@ def _drive(steps: Steps, chat: "Chat", *, live: bool) -> Iterator[Event[Any]]:
         return
     finally:
         steps.close()
-        close = getattr(deltas, "close", None)
-        if close:
-            close()
+        if deltas is not None:
+            deltas.close()
+        chat.close()
 
 
 async def _adrive(steps: Steps, chat: "Chat", *, live: bool) -> AsyncIterator[Event[Any]]:
@@ -147,6 +147,7 @@ async def _adrive(steps: Steps, chat: "Chat", *, live: bool) -> AsyncIterator[Ev
         steps.close()
         if deltas is not None:
             await deltas.aclose()
+        await chat.aclose()
 
 
 def _last(events: Iterator[Event[Any]]) -> TaskResult[Any]:
