@@ -16,7 +16,7 @@ from llmtask.usage import UsageLog, UsageRow
 from tests.wire.vendor import VendorServer
 
 DEEPSEEK_KEY = "sk-canary-deepseek"
-ZHIPU_KEY = "canaryid.canarysecret"
+ZHIPU_KEY = "canaryid.canarysecret-long-enough-for-hs256"
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 MATCH = {

@@ -120,7 +120,8 @@ class Chat:
     def _mapped(self, error: Exception) -> Exception:
         if isinstance(error, CallError):
             return error
-        return call_error(error, self._failures, self._model.provider, self._secret) or error
+        is_foreign = self._provider.driver == "langchain"
+        return call_error(error, self._failures, self._model.provider, self._secret, is_foreign=is_foreign) or error
 
 
 def _messages(request: Request, provider: Provider) -> list[BaseMessage]:

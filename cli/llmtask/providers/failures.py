@@ -30,7 +30,7 @@ _BY_CLASS = (  # by class name, since drivers bring their own copies of the HTTP
     ("RemoteProtocolError", Failure.CUT_STREAM),
     ("ReadError", Failure.CUT_STREAM),
     ("JSONDecodeError", Failure.CUT_STREAM),
-    ("SSEError", Failure.CUT_STREAM),
+    ("SSEError", Failure.BAD_REQUEST),  # it answered with an error instead of a stream, and the class hides which
     ("TransportError", Failure.NETWORK),
     ("APIConnectionError", Failure.NETWORK),
     ("ConnectionError", Failure.NETWORK),
@@ -49,7 +49,9 @@ def combined(project: Project, provider_id: str) -> FailureMap:
     )
 
 
-def call_error(error: Exception, failures: FailureMap, provider_id: str, secret: str = "") -> CallError | None:
+def call_error(
+    error: Exception, failures: FailureMap, provider_id: str, secret: str = "", *, is_foreign: bool = False
+) -> CallError | None:
     """The foreign error as one of ours; None where it is no sign of a failed call but a bug.
 
     Args:
@@ -57,6 +59,7 @@ def call_error(error: Exception, failures: FailureMap, provider_id: str, secret:
         failures: What the provider's signs mean.
         provider_id: For the sentence.
         secret: The key; never shown.
+        is_foreign: Whether the driver's class is anybody's, so that what it raises is never a bug of ours.
     """
     if isinstance(error, LlmtaskError):
         return error if isinstance(error, CallError) else None
@@ -64,7 +67,7 @@ def call_error(error: Exception, failures: FailureMap, provider_id: str, secret:
     status = next((found for one in chain if (found := _status(one)) is not None), None)
     code, detail = next((body for one in chain if any(body := _body(one))), ("", ""))
     failure = _classified(failures, code, detail or str(error), status) or _by_class(chain)
-    if failure is None and status is None and not code:
+    if failure is None and status is None and not code and not is_foreign:
         return None
     failure = failure or Failure.BAD_REQUEST
     what = detail or _innermost(chain)
@@ -103,12 +106,23 @@ def _body(error: BaseException) -> tuple[str, str]:
     body = getattr(error, "body", None)
     if body is None and error.args and isinstance(error.args[0], dict):
         body = error.args[0]
+    if body is None:
+        body = _response_json(error)
     if isinstance(body, dict):
         inner: Any = body.get("error", body)
         if isinstance(inner, dict):
             return str(inner.get("code") or ""), str(inner.get("message") or "")
         return "", str(inner)
     return "", str(body) if isinstance(body, str) else ""
+
+
+def _response_json(error: BaseException) -> Any:
+    """The body of the response that an error of an HTTP library carries, where it was read and is JSON."""
+    response = getattr(error, "response", None)
+    try:
+        return response.json() if response is not None else None
+    except Exception:  # noqa: BLE001  # each library has its own error for a body that was not read
+        return None
 
 
 def _classified(failures: FailureMap, code: str, message: str, status: int | None) -> Failure | None:
