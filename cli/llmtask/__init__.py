@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from llmtask.tokens import Tokens
     from llmtask.usage import Cost, UsageLog, get_cost, get_provider
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AnswerInvalidError",
     "CallError",

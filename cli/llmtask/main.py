@@ -1,15 +1,16 @@
 """The command line: the Typer app, and the one place where errors become words and exit codes."""
 
+import importlib
 import os
 import sys
 import warnings
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+import typer.main
+from typer.core import TyperCommand, TyperGroup
 
-from llmtask.commands import doctor, init, models, prompts, route, run, schema, tasks, usage
+from llmtask import __version__
 from llmtask.errors import ExitCode, LlmtaskError
 
 _DEBUG = "LLMTASK_DEBUG"
@@ -40,28 +41,55 @@ class _Boundary(TyperGroup):
             raise typer.Exit(ExitCode.BUG) from error
 
 
+_COMMANDS = {  # where each command is, and its line in --help: neither needs the command itself
+    "run": "Run a task and write its valid answer to stdout; everything else goes to stderr.",
+    "route": "Show where a run of a task goes: tier, model, queue, worker.",
+    "usage": "What it all cost.",
+    "tasks": "What there is to run.",
+    "prompts": "Prompt templates: look at them, check them.",
+    "schema": "Write the JSON Schema of a task's answer.",
+    "models": "What can be asked, and whether it answers.",
+    "doctor": "Check versions, project files, keys, usage log and endpoints; exits 3 when something is wrong.",
+    "init": "Make a project: its own config.yaml, and the starter's prompts, schemas and examples to edit.",
+}
+
+
+class _Deferred(TyperCommand):
+    """Stands for a command until it is called: `--help` and its neighbours then load without it."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Bring the command in, and go on with it."""
+        module = importlib.import_module(f"llmtask.commands.{self.name}")
+        command = typer.main.get_command(module.app)
+        command.name = self.name
+        return command.make_context(info_name, args, parent, **extra)
+
+
+class _Root(_Boundary):
+    """The commands by name."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # Click's signature
+        """The commands in the order of their importance."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  # Click's signature
+        """The command of that name; None where there is none."""
+        return _Deferred(cmd_name, help=_COMMANDS[cmd_name], callback=None) if cmd_name in _COMMANDS else None
+
+
 app = typer.Typer(
-    cls=_Boundary,
+    cls=_Root,
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # they print local variables, keys among them
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Try it without a key:  [bold]llmtask run job_match --input resume.md --model offline[/]",
 )
-app.command("run")(run.run)
-app.command("route")(route.route)
-app.add_typer(usage.app, name="usage")
-app.add_typer(tasks.app, name="tasks")
-app.add_typer(prompts.app, name="prompts")
-app.command("schema")(schema.schema)
-app.add_typer(models.app, name="models")
-app.command("doctor")(doctor.doctor)
-app.command("init")(init.init)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"llmtask {version('llmtask')}\n")
+        sys.stdout.write(f"llmtask {__version__}\n")
         raise typer.Exit
 
 

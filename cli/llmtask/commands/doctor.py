@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from llmtask import __version__
 from llmtask.commands.options import Database, ProjectFolder, usage_log
 from llmtask.errors import ExitCode, LlmtaskError
 from llmtask.project import Project, load_project, shown
@@ -19,7 +20,10 @@ from llmtask.view.console import harmless, stdout
 _PACKAGES = ("langchain-openai", "openai", "langchain-community", "pydantic", "sqlite-utils")
 _MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]-[/]"}
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command()
 def doctor(
     offline: Annotated[bool, typer.Option("--offline", help="Reach for no network.")] = False,
     project: ProjectFolder = None,
@@ -50,7 +54,7 @@ Finding = tuple[bool | None, str]
 
 
 def _versions() -> Iterator[Finding]:
-    yield True, f"llmtask {version('llmtask')}, Python {platform.python_version()} ({sys.platform})"
+    yield True, f"llmtask {__version__}, Python {platform.python_version()} ({sys.platform})"
     found = []
     for name in _PACKAGES:
         try:

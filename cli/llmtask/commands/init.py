@@ -28,7 +28,10 @@ defaults:
 #   job_match: {paid: {model: my-model}}
 """
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command()
 def init(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where; made if it is missing.")] = Path(),
 ) -> None:

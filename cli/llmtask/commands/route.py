@@ -9,7 +9,10 @@ from llmtask.project import load_project
 from llmtask.router import Router
 from llmtask.view.console import answer, json_text
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command()
 def route(
     task: TaskName,
     paid: Paid = None,

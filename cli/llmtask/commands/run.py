@@ -14,7 +14,10 @@ from llmtask.view.console import note
 from llmtask.view.deliver import Delivery, Format
 from llmtask.view.plan import show_plan
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command()
 def run(
     task: TaskName,
     inputs: Annotated[

@@ -1,6 +1,10 @@
 """`llmtask schema`: the JSON Schema of a task's answer, or of a project's own files."""
 
-from typing import Annotated
+import ast
+import inspect
+import itertools
+import textwrap
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +18,10 @@ from llmtask.view.console import answer, json_text
 FILE_KINDS: dict[str, type[Strict]] = {"config": Config, "prompt": PromptFile, "locale": LocaleFile}
 """The files that people write, and their models."""
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command()
 def schema(
     task: Annotated[
         str | None, typer.Argument(metavar="[TASK]", help="Task, or an alias.", autocompletion=task_names)
@@ -48,7 +55,42 @@ def file_schema(kind: str) -> dict[str, object]:
     A user's config states only what differs from the starter's, so nothing in it is required.
     """
     document = FILE_KINDS[kind].model_json_schema()
+    _describe(document, FILE_KINDS[kind])
     if kind == "config":
         for part in (document, *document["$defs"].values()):
             part.pop("required", None)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document}
+
+
+def _describe(document: dict[str, Any], model: type[Strict]) -> None:
+    """Put the docstrings of a model's fields, and of the models inside it, into its JSON Schema."""
+    by_name = {one.__name__: one for one in _with_parts(model)}
+    for name, part in [(model.__name__, document), *document.get("$defs", {}).items()]:
+        for base in reversed(by_name[name].__mro__) if name in by_name else ():
+            for field, text in _field_docstrings(base).items():
+                alias = by_name[name].model_fields[field].alias or field
+                part["properties"][alias].setdefault("description", text)
+
+
+def _with_parts(model: type[Strict]) -> set[type[Strict]]:
+    """All our file models: a schema holds those it needs."""
+    found = {model}
+    todo: list[type[Strict]] = [Strict]
+    while todo:
+        children = todo.pop().__subclasses__()
+        found.update(children)
+        todo += children
+    return found
+
+
+def _field_docstrings(model: type) -> dict[str, str]:
+    """The string below each annotated field of a class."""
+    if model is Strict or not issubclass(model, Strict):
+        return {}
+    [node] = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    body = node.body if isinstance(node, ast.ClassDef) else []
+    found = {}
+    for field, text in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            found[field.target.id] = inspect.cleandoc(str(ast.literal_eval(text.value)))
+    return found
