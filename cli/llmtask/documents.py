@@ -134,6 +134,6 @@ def _file(path: str) -> bytes:
     except FileNotFoundError as error:
         message = f"no file {path!r} (working folder: {Path.cwd()})"
         raise UsageError(message) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: the home of an unknown user
         message = f"{path!r} cannot be read ({getattr(error, 'strerror', None) or error})"
         raise UsageError(message) from error

@@ -1,12 +1,14 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmtask.project import Project, load_project
-from llmtask.usage import UsageLog
+
+if TYPE_CHECKING:
+    from llmtask.usage import UsageLog
 
 Paid = Annotated[
     bool | None, typer.Option("--paid/--free", help="Tier: with quota or without.  [dim]\\[default: the config's][/]")
@@ -64,6 +66,8 @@ def has_quota(project: Project, paid: bool | None) -> bool:
     return project.config.defaults.tier == "paid" if paid is None else paid
 
 
-def usage_log(db: Path | None) -> UsageLog:
+def usage_log(db: Path | None) -> "UsageLog":
     """The usage log that `--db` names, or the default one."""
+    from llmtask.usage import UsageLog  # 30 ms that commands without the log save
+
     return UsageLog(db)

@@ -3,8 +3,9 @@
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from llmtask.errors import Failure
 
@@ -22,7 +23,7 @@ class Strict(BaseModel):
     """A mapping in a file that people write: an unknown key is an error."""
 
     # Field docstrings become descriptions in `schema --file` only: reading them costs each command 50 ms.
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class FailureMap(Strict):
@@ -188,15 +189,38 @@ class Price(Strict):
     """The lists for peak hours."""
 
 
+def _zone(name: str) -> str:
+    """The name, where the time zone is known."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        message = "no such time zone; give an IANA name such as Asia/Shanghai"
+        raise ValueError(message) from error
+    return name
+
+
+def _span(span: str) -> str:
+    """The span, where it begins before it ends."""
+    begin, _, end = span.partition("-")
+    if begin >= end:
+        message = "a span ends later on the same day; give two spans for one over midnight"
+        raise ValueError(message)
+    return span
+
+
+TimeZone = Annotated[str, AfterValidator(_zone)]
+Span = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)$"), AfterValidator(_span)]
+
+
 class Schedule(Strict):
     """Recurring hours, such as a vendor's peak hours."""
 
-    timezone: Name
+    timezone: TimeZone
     """IANA name, such as Asia/Shanghai."""
     weekdays: tuple[Annotated[int, Field(ge=1, le=7)], ...]
     """ISO weekdays, Monday is 1."""
-    hours: tuple[Annotated[str, Field(pattern=r"^\d\d:\d\d-\d\d:\d\d$")], ...]
-    """Spans of local time, begin included, end not."""
+    hours: tuple[Span, ...]
+    """Spans of local time, begin included, end not, such as 09:00-12:00; 24:00 is the end of the day."""
     except_holidays: Literal["CN"] | None = None
     """Public holidays on which the schedule does not hold."""
 

@@ -108,7 +108,7 @@ def _walk(root: Node, where: ValuePath, path: Path) -> Iterator[tuple[ValuePath,
         node, at = todo.pop()
         seen += 1
         if seen > _MOST_NODES:
-            message = f"{shown(path)}: expands to more than {_MOST_NODES} values; remove the nested aliases"
+            message = f"{shown(path)}:{node.start_mark.line + 1}: expands to more than {_MOST_NODES} values; remove the nested aliases"
             raise ProjectError(message)
         if isinstance(node, SequenceNode):
             for index, child in enumerate(node.value):
@@ -129,7 +129,7 @@ def _walk(root: Node, where: ValuePath, path: Path) -> Iterator[tuple[ValuePath,
 
 def _yaml_message(error: yaml.YAMLError, path: Path) -> str:
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error)
+    problem = getattr(error, "problem", None) or " ".join(str(error).split())
     line = f":{mark.line + 1}" if mark is not None else ""
     return f"{shown(path)}{line}: is not valid YAML ({problem})"
 

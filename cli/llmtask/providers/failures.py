@@ -43,7 +43,7 @@ def combined(project: Project, provider_id: str) -> FailureMap:
     own = project.config.providers[provider_id].failures
     return FailureMap(
         code=general.code | own.code,
-        message=own.message | general.message,
+        message=own.message | general.message | own.message,  # its own are tried first, and stand
         finish=general.finish | own.finish,
         http=general.http | own.http,
     )

@@ -2,8 +2,9 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
-from llmtask.errors import KeyMissingError
+from llmtask.errors import KeyMissingError, ProjectError
 from llmtask.project import Project, shown
 
 
@@ -21,7 +22,11 @@ class Key:
 
 
 def find_key(project: Project, provider_id: str) -> Key | None:
-    """The provider's key; None where no variable of its own holds one."""
+    """The provider's key; None where no variable of its own holds one.
+
+    Raises:
+        ProjectError: There is a `.env`, and it cannot be read.
+    """
     names = project.config.providers[provider_id].api_key_env
     for name in names:
         if value := os.environ.get(name, "").strip():
@@ -29,13 +34,22 @@ def find_key(project: Project, provider_id: str) -> Key | None:
     dotenv = project.root / ".env"
     if not names or not dotenv.is_file():
         return None
-    from dotenv import dotenv_values  # only where there is such a file
-
-    values = dotenv_values(dotenv, interpolate=False)
+    values = _dotenv_values(dotenv)
     for name in names:
         if value := (values.get(name) or "").strip():
             return Key(value, f"{name} in {shown(dotenv)}")
     return None
+
+
+def _dotenv_values(path: Path) -> dict[str, str | None]:
+    from dotenv import dotenv_values  # only where there is such a file
+
+    try:
+        return dotenv_values(path, interpolate=False, encoding="utf-8-sig")  # Windows editors begin it with a BOM
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        message = f"{shown(path)}: cannot be read ({reason}); save it as UTF-8, or set the key in the environment"
+        raise ProjectError(message) from error
 
 
 def require_key(project: Project, provider_id: str) -> str:

@@ -152,7 +152,7 @@ class Sample:
 
 
 def _middle(schema: dict[str, Any]) -> float:
-    """A whole number in the middle of the bounds."""
-    low = schema.get("minimum", schema.get("exclusiveMinimum", 0))
-    high = schema.get("maximum", schema.get("exclusiveMaximum", low))
-    return int((low + high) // 2)
+    """A number in the middle of the bounds, whole where it can be."""
+    step = 1 if schema["type"] == "integer" else 0  # from an excluded bound to the nearest value
+    low = schema.get("minimum", schema.get("exclusiveMinimum", -step) + step)
+    high = schema.get("maximum", schema.get("exclusiveMaximum", low + 2) - step)

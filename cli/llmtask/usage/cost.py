@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from decimal import ROUND_HALF_EVEN, Decimal
 from zoneinfo import ZoneInfo
 
@@ -94,14 +94,14 @@ def _price_list(project: Project, name: str, currency: Currency, at: datetime) -
 def is_within(schedule: Schedule, at: datetime) -> bool:
     """Whether an instant lies in a schedule's hours: begin included, end not, holidays excepted."""
     local = at.astimezone(ZoneInfo(schedule.timezone))
-    if local.isoweekday() not in schedule.weekdays or not _in_hours(schedule, local.time()):
+    if local.isoweekday() not in schedule.weekdays or not _in_hours(schedule, f"{local:%H:%M}"):
         return False
     return schedule.except_holidays is None or not _is_holiday(local.date())
 
 
-def _in_hours(schedule: Schedule, now: time) -> bool:
+def _in_hours(schedule: Schedule, clock: str) -> bool:
     spans = (span.split("-") for span in schedule.hours)
-    return any(time.fromisoformat(begin) <= now < time.fromisoformat(end) for begin, end in spans)
+    return any(begin <= clock < end for begin, end in spans)  # all are HH:MM, which sort as times do
 
 
 def _is_holiday(day: date) -> bool:

@@ -88,7 +88,7 @@ def new_id() -> str:
 
 def timestamp(at: datetime) -> str:
     """An instant as the log writes it, such as 2026-11-23T09:30:00.000Z."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def default_path() -> Path:
