@@ -1,6 +1,8 @@
 """The command line: the Typer app, and the one place where errors become words and exit codes."""
 
+import codecs
 import importlib
+import io
 import os
 import sys
 import warnings
@@ -41,7 +43,7 @@ class _Boundary(TyperGroup):
             raise typer.Exit(ExitCode.BUG) from error
 
 
-_COMMANDS = {  # where each command is, and its line in --help: neither needs the command itself
+COMMANDS = {  # where each command is, and its line in --help: neither needs the command itself
     "run": "Run a task and write its valid answer to stdout; everything else goes to stderr.",
     "route": "Show where a run of a task goes: tier, model, queue, worker.",
     "usage": "What it all cost.",
@@ -70,11 +72,11 @@ class _Root(_Boundary):
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # Click's signature
         """The commands in the order of their importance."""
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  # Click's signature
         """The command of that name; None where there is none."""
-        return _Deferred(cmd_name, help=_COMMANDS[cmd_name], callback=None) if cmd_name in _COMMANDS else None
+        return _Deferred(cmd_name, help=COMMANDS[cmd_name], callback=None) if cmd_name in COMMANDS else None
 
 
 app = typer.Typer(
@@ -89,7 +91,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"llmtask {__version__}\n")
+        typer.echo(f"llmtask {__version__}")
         raise typer.Exit
 
 
@@ -106,11 +108,31 @@ def main() -> None:
     """Run the command line."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # it takes the rest as *_
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("default", category=UserWarning)  # a log that cannot be written never fails a run
+    _let_stdout_say_everything()
     try:
         app()
     except BrokenPipeError:
         _abandon_stdout()
         sys.exit(ExitCode.PIPE_CLOSED)
+    except OSError as error:  # what commands do not write themselves: help
+        _complain(f"standard output cannot be written ({error.strerror}); send it somewhere else")
+        sys.exit(ExitCode.USAGE)
+
+
+def _let_stdout_say_everything() -> None:
+    """Escape, as JSON does, what the encoding of stdout does not have: GBK has no check mark."""
+    codecs.register_error("llmtask", _escaped)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="llmtask")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    import json  # only where it is needed
+
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
 def _is_typers(error: Exception) -> bool:

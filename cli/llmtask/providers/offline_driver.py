@@ -154,5 +154,9 @@ class Sample:
 def _middle(schema: dict[str, Any]) -> float:
     """A number in the middle of the bounds, whole where it can be."""
     step = 1 if schema["type"] == "integer" else 0  # from an excluded bound to the nearest value
-    low = schema.get("minimum", schema.get("exclusiveMinimum", -step) + step)
-    high = schema.get("maximum", schema.get("exclusiveMaximum", low + 2) - step)
+    low = schema.get("minimum", schema["exclusiveMinimum"] + step if "exclusiveMinimum" in schema else None)
+    high = schema.get("maximum", schema["exclusiveMaximum"] - step if "exclusiveMaximum" in schema else None)
+    if low is None:
+        low = 0 if high is None or high > 0 else high - 2
+    middle: float = (low + (low + 2 if high is None else high)) / 2
+    return int(middle) if step or middle.is_integer() else middle

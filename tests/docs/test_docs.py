@@ -1,0 +1,119 @@
+"""What the documents say is true: generated parts are fresh, code blocks run, commands exist."""
+
+import importlib
+import importlib.util
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+from jsonschema import Draft202012Validator
+from typer.testing import CliRunner
+
+from llmtask.commands.schema import file_schema
+from llmtask.main import COMMANDS, app
+from llmtask.project import load_project
+from llmtask.prompts import lint
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = (ROOT / "docs/project.md").read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", text, re.DOTALL | re.MULTILINE)
+    return ["".join(line.removeprefix(indent) for line in block.splitlines(keepends=True)) for indent, block in found]
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate_docs", ROOT / "docs/generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_parts_are_fresh(generate: ModuleType) -> None:
+    assert generate.stale() == [], "run `python docs/generate.py`"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_commands_line_in_help_is_its_own_first_line(name: str) -> None:
+    command = typer.main.get_command(importlib.import_module(f"llmtask.commands.{name}").app)
+    assert (command.help or "").split("\n\n")[0].replace("\n", " ") == COMMANDS[name]
+
+
+def test_readmes_python_runs_as_it_stands(tmp_path: Path) -> None:
+    [code] = blocks(README, "python")
+    env = {"PATH": "/usr/bin:/bin", "LLMTASK_DB": str(tmp_path / "usage.db"), "PYTHONPATH": str(ROOT / "cli")}
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert '"match_score"' in ran.stdout
+
+
+def test_readmes_llmtask_commands_are_accepted(tmp_path: Path) -> None:
+    (tmp_path / "resume.md").write_text("Engineer since 2020, wants a senior role.", encoding="utf-8")
+    lines = [
+        line.split("  #")[0]
+        for block in blocks(README, "sh")
+        for line in block.splitlines()
+        if line.startswith("llmtask")
+    ]
+    assert len(lines) >= 6
+    for line in lines:
+        argv = shlex.split(
+            line.replace("resume.md", str(tmp_path / "resume.md")).replace("posting.md", str(tmp_path / "resume.md"))
+        )[1:]
+        extra = ["--dry-run"] if argv[0] == "run" else []
+        ran = CliRunner().invoke(app, [*argv, *extra])
+        assert ran.exit_code == 0, (line, ran.stderr)
+
+
+def test_a_task_is_added_as_the_guide_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [schema] = blocks(PROJECT, "python")
+    prompt, config = [block for block in blocks(PROJECT, "yaml") if "icket" in block]
+    for name, text in (("schemas/ticket.py", schema), ("prompts/en/ticket.yaml", prompt), ("config.yaml", config)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    (tmp_path / "ticket.txt").write_text("I was billed twice in March.", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    ran = CliRunner().invoke(app, ["run", "ticket", "--locale", "en", "-i", "ticket.txt", "-m", "offline", "--no-log"])
+    assert (ran.exit_code, json.loads(ran.stdout)) == (0, {"category": "I was billed twice in March."})
+
+
+def test_every_config_in_the_guide_is_a_whole_config(tmp_path: Path) -> None:
+    for text in [*blocks(README, "yaml"), *(block for block in blocks(PROJECT, "yaml") if "providers:" in block)]:
+        (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
+        assert load_project(tmp_path).config.providers
+
+
+@pytest.mark.parametrize(
+    ("kind", "files"),
+    [("config", ["config.yaml"]), ("prompt", ["prompts/*/[a-z]*.yaml"]), ("locale", ["prompts/*/_locale.yaml"])],
+)
+def test_our_own_files_fit_the_published_schemas(kind: str, files: list[str]) -> None:
+    schema = file_schema(kind)
+    Draft202012Validator.check_schema(schema)
+    found = [path for pattern in files for path in ROOT.glob(pattern)]
+    assert found
+    for path in found:
+        content = _plain(yaml.safe_load(path.read_text(encoding="utf-8")))
+        assert not list(Draft202012Validator(schema).iter_errors(content)), path
+
+
+def _plain(value: Any) -> Any:
+    """YAML's dates as text, as JSON Schema sees them."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def test_our_own_prompts_are_sound() -> None:
+    assert lint(load_project(ROOT)) == []
