@@ -19,6 +19,8 @@ if TYPE_CHECKING:
         UsageError,
         UsageLogError,
     )
+    from llmtask.money import Cost
+    from llmtask.prices import get_cost, get_provider
     from llmtask.project import Project, load_project
     from llmtask.providers import get_model
     from llmtask.router import Route, get_job_vision_task_routing, get_task_routing, route_task
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
         run_structured_task,
     )
     from llmtask.tokens import Tokens
-    from llmtask.usage import Cost, UsageLog, get_cost, get_provider
+    from llmtask.usage import UsageLog
 
 __version__ = "0.1.0"
 
@@ -89,6 +91,8 @@ _HOME = {  # where each name lives
         "UsageError",
         "UsageLogError",
     ),
+    "money": ("Cost",),
+    "prices": ("get_cost", "get_provider"),
     "project": ("Project", "load_project"),
     "providers": ("get_model",),
     "router": ("Route", "get_job_vision_task_routing", "get_task_routing", "route_task"),
@@ -106,7 +110,7 @@ _HOME = {  # where each name lives
         "run_structured_task",
     ),
     "tokens": ("Tokens",),
-    "usage": ("Cost", "UsageLog", "get_cost", "get_provider"),
+    "usage": ("UsageLog",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

@@ -15,7 +15,7 @@ from llmtask.project import Project, load_project, shown
 from llmtask.prompts import lint
 from llmtask.providers import find_key, reach
 from llmtask.schemas import load_schema
-from llmtask.view.console import harmless, stdout
+from llmtask.view.console import draw, harmless
 
 _PACKAGES = ("langchain-openai", "openai", "langchain-community", "pydantic", "sqlite-utils")
 _MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]-[/]"}
@@ -46,7 +46,7 @@ def doctor(
 def _line(is_good: bool | None, text: str) -> None:
     from rich.markup import escape
 
-    stdout().print(f"{_MARKS[is_good]} {escape(harmless(text))}", soft_wrap=True)
+    draw(f"{_MARKS[is_good]} {escape(harmless(text))}", soft_wrap=True)
 
 
 Finding = tuple[bool | None, str]

@@ -5,10 +5,9 @@ from typing import Annotated
 import typer
 
 from llmtask.commands.options import AsJson, ProjectFolder, model_names
-from llmtask.errors import LlmtaskError
 from llmtask.project import Project, load_project
 from llmtask.providers import check_model, find_key
-from llmtask.view.console import answer, complain, json_text, note
+from llmtask.view.console import answer, json_text, note
 
 app = typer.Typer(no_args_is_help=True, help="What can be asked, and whether it answers.")
 
@@ -48,11 +47,7 @@ def show_check(
 ) -> None:
     """Ask a model one short question; costs next to nothing, and exits as `run` would."""
     loaded = load_project(project)
-    try:
-        name = check_model(loaded, model)
-    except LlmtaskError:
-        complain(f"{model}: no answer")
-        raise
+    name = check_model(loaded, model)
     note(f"{model}: answered as {name}", style="green")
 
 

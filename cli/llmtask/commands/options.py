@@ -1,13 +1,15 @@
 """Options that several commands share."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmtask.project import Project, load_project
+from llmtask.errors import LlmtaskError
 
 if TYPE_CHECKING:
+    from llmtask.project import Project
     from llmtask.usage import UsageLog
 
 Paid = Annotated[
@@ -30,21 +32,26 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 def task_names(incomplete: str) -> list[str]:
     """Completion: the project's tasks."""
-    return _beginning(load_project().config.tasks, incomplete)
+    return _beginning(lambda project: project.config.tasks, incomplete)
 
 
 def model_names(incomplete: str) -> list[str]:
     """Completion: the project's models."""
-    return _beginning(load_project().config.models, incomplete)
+    return _beginning(lambda project: project.config.models, incomplete)
 
 
 def locale_names(incomplete: str) -> list[str]:
     """Completion: the project's locales."""
-    return _beginning(load_project().locales, incomplete)
+    return _beginning(lambda project: project.locales, incomplete)
 
 
-def _beginning(names: Any, incomplete: str) -> list[str]:
-    return [name for name in names if name.startswith(incomplete)]
+def _beginning(names: Callable[["Project"], Iterable[str]], incomplete: str) -> list[str]:
+    from llmtask.project import load_project  # 100 ms that commands without a project save
+
+    try:
+        return [name for name in names(load_project()) if name.startswith(incomplete)]
+    except LlmtaskError:  # somebody is typing: no time to complain
+        return []
 
 
 TaskName = Annotated[
@@ -61,7 +68,7 @@ Locale = Annotated[
 ]
 
 
-def has_quota(project: Project, paid: bool | None) -> bool:
+def has_quota(project: "Project", paid: bool | None) -> bool:
     """What `--paid`, `--free` or neither means."""
     return project.config.defaults.tier == "paid" if paid is None else paid
 

@@ -39,7 +39,10 @@ def run(
     paid: Paid = None,
     reasoning: Annotated[bool, typer.Option("--reasoning", help="Prefer the reasoning model (paid tier).")] = False,
     stream: Annotated[bool, typer.Option("--stream/--no-stream", help="Stream the call.")] = True,
-    form: Annotated[Format, typer.Option("--format", "-f", help="What stdout carries.")] = Format.PRETTY,
+    form: Annotated[
+        Format,
+        typer.Option("--format", "-f", metavar="FORMAT", help="What stdout carries: pretty, json, text or events."),
+    ] = Format.PRETTY,
     select: Annotated[
         str | None,
         typer.Option("--select", "-s", metavar="PATH", help="Write only this part (JMESPath); strings bare."),

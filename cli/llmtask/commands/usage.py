@@ -34,7 +34,9 @@ def show_report(
     by: Annotated[By, typer.Option("--by", help="What to group by.")] = By.MODEL,  # type: ignore[attr-defined]
     since: Since = None,
     until: Until = None,
-    form: Annotated[Format, typer.Option("--format", "-f", help="What stdout carries.")] = Format.TABLE,
+    form: Annotated[
+        Format, typer.Option("--format", "-f", metavar="FORMAT", help="table, json or csv.")
+    ] = Format.TABLE,
     db: Database = None,
 ) -> None:
     """Sum up calls, tokens and cost.

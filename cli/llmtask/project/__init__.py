@@ -2,7 +2,7 @@
 
 from llmtask.project.config import (
     Config,
-    Currency,
+
     FailureMap,
     Model,
     Price,

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from llmtask.errors import Failure
+from llmtask.money import Currency
 
 Driver = Literal["openai", "langchain", "offline"]
 Structured = Literal["tool", "tool_auto", "json_schema", "json_object", "prompt"]
-Currency = Literal["CNY", "USD", "EUR"]
 Tier = Literal["paid", "free"]
 Worker = Literal["structured", "stream"]
 
@@ -209,7 +209,9 @@ def _span(span: str) -> str:
 
 
 TimeZone = Annotated[str, AfterValidator(_zone)]
-Span = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)$"), AfterValidator(_span)]
+Span = Annotated[
+    str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)$"), AfterValidator(_span)
+]
 
 
 class Schedule(Strict):

@@ -17,6 +17,7 @@ ValuePath = tuple[str | int, ...]
 FileModel = TypeVar("FileModel", bound=BaseModel)
 
 _MOST_NODES = 50_000  # aliases can make a small file expand without end
+_DEEPEST = 100  # levels; an alias inside its own anchor has no last one
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -107,8 +108,10 @@ def _walk(root: Node, where: ValuePath, path: Path) -> Iterator[tuple[ValuePath,
     while todo:
         node, at = todo.pop()
         seen += 1
-        if seen > _MOST_NODES:
-            message = f"{shown(path)}:{node.start_mark.line + 1}: expands to more than {_MOST_NODES} values; remove the nested aliases"
+        if seen > _MOST_NODES or len(at) > _DEEPEST:
+            size = f"{_MOST_NODES} values" if seen > _MOST_NODES else f"{_DEEPEST} levels"
+            place = f"{shown(path)}:{node.start_mark.line + 1}"
+            message = f"{place}: expands to more than {size}; remove the nested aliases"
             raise ProjectError(message)
         if isinstance(node, SequenceNode):
             for index, child in enumerate(node.value):
@@ -135,8 +138,10 @@ def _yaml_message(error: yaml.YAMLError, path: Path) -> str:
 
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[ValuePath, str]:
-    """Where the first problem of a validation error stands, and what it is in words."""
-    problem = error.errors(include_url=False, include_context=False)[0]
+    """Where the first problem of a validation error stands, unknown keys before all else, and what it is in words."""
+    problems = error.errors(include_url=False, include_context=False)
+    # A misspelt key is unknown here and missing there: the unknown one has a line.
+    problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
     where = tuple(part for part in problem["loc"])
     dotted = ".".join(str(part) for part in where) or "the file"
     if problem["type"] == "extra_forbidden":

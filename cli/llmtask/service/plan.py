@@ -9,13 +9,15 @@ from pydantic import BaseModel
 
 from llmtask.documents import Image
 from llmtask.errors import UsageError
+from llmtask.money import Cost
+from llmtask.prices import get_cost
 from llmtask.project import Model, Project, Timeouts, load_project
 from llmtask.prompts import Prompt, load_prompt
 from llmtask.providers import TOOL_NAME, Request
 from llmtask.router import Route, Router
 from llmtask.schemas import example, json_schema, load_schema
 from llmtask.tokens import Tokens, estimate
-from llmtask.usage import Cost, UsageLog, get_cost
+from llmtask.usage import UsageLog
 
 _IMAGE_TOKENS = 1_500  # a picture's order of magnitude in both vendors' vision models; for estimates only
 

@@ -7,9 +7,9 @@ from typing import Any, Generic, TypeAlias
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from llmtask.money import Cost
 from llmtask.router import Route
 from llmtask.tokens import Tokens
-from llmtask.usage import Cost
 
 Schema_co = TypeVar("Schema_co", bound=BaseModel, default=BaseModel, covariant=True)
 

@@ -9,11 +9,13 @@ from typing import TypeAlias
 
 from llmtask.answer import InvalidError, Level, Partial, read
 from llmtask.errors import AnswerInvalidError, CallError, Failure, UsageLogError
+from llmtask.money import Cost
+from llmtask.prices import get_cost
 from llmtask.providers import Delta, Request, Turn, failed
 from llmtask.service.plan import Plan
 from llmtask.service.result import Event, PartialEvent, ReasoningEvent, ResultEvent, RetryEvent, TaskResult, TextEvent
 from llmtask.tokens import Tokens, estimate
-from llmtask.usage import Cost, UsageLog, UsageLogWarning, UsageRow, get_cost, new_id, timestamp
+from llmtask.usage import UsageLog, UsageLogWarning, UsageRow, new_id, timestamp
 
 _ASK_AGAIN = frozenset({Failure.SCHEMA_INVALID, Failure.BLANK, Failure.REASONING_ONLY})
 

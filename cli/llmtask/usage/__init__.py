@@ -1,23 +1,18 @@
 """The usage log: rows, costs, reports. The only door to SQLite."""
 
-from llmtask.usage.cost import Cost, HolidayUnknownWarning, get_cost, get_provider
 from llmtask.usage.log import DB_VARIABLE, UsageLog, UsageLogWarning, UsageRow, default_path, new_id, timestamp
 from llmtask.usage.report import GROUPS, GroupBy, Report, Summary, instant, report
 
 __all__ = [
     "DB_VARIABLE",
     "GROUPS",
-    "Cost",
     "GroupBy",
-    "HolidayUnknownWarning",
     "Report",
     "Summary",
     "UsageLog",
     "UsageLogWarning",
     "UsageRow",
     "default_path",
-    "get_cost",
-    "get_provider",
     "instant",
     "new_id",
     "report",

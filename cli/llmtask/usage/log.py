@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from llmtask.errors import UsageLogError
-from llmtask.project import Currency
-from llmtask.usage.cost import Cost
+from llmtask.money import Cost, Currency
 from llmtask.usage.migrations import NAMES, SET, migrate
 
 DB_VARIABLE = "LLMTASK_DB"
@@ -127,7 +126,9 @@ class UsageLog:
         """
         names = ", ".join(COLUMNS)
         rows = self.query(f"SELECT {names} FROM llm_usage_logs ORDER BY created_at DESC, id DESC LIMIT ?", (count,))  # noqa: S608
-        return [UsageRow(**dict(zip(COLUMNS, row, strict=True))) for row in rows]
+        return [
+            UsageRow(**{name: _read(name, value) for name, value in zip(COLUMNS, row, strict=True)}) for row in rows
+        ]
 
     def query(self, sql: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
         """The rows of a SELECT; empty where there is no log yet.
@@ -169,6 +170,11 @@ class UsageLog:
                 raise
             self._connection = connection
         return self._connection
+
+
+def _read(column: str, value: Any) -> Any:
+    """A value as `UsageRow` has it: SQLite knows no booleans."""
+    return bool(value) if column.startswith("is_") else value
 
 
 def _make_private(path: Path) -> None:

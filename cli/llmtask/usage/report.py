@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Literal, get_args
 
 from llmtask.errors import UsageError
-from llmtask.usage.cost import NANOS
+from llmtask.money import NANOS
 from llmtask.usage.log import UsageLog, timestamp
 
 GroupBy = Literal["model", "task", "provider", "day", "user", "tier"]
@@ -132,21 +132,22 @@ def instant(text: str, now: datetime | None = None) -> datetime:
         UsageError: It is none of these.
     """
     now = (now or datetime.now(UTC)).astimezone()
-    if span := _SPAN.fullmatch(text.strip().lower()):
-        try:
-            return now - int(span[1]) * _UNITS[span[2]]
-        except OverflowError as error:
-            message = f"{text!r} is longer ago than the calendar knows"
-            raise UsageError(message) from error
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    if text == "today":
-        return midnight
-    if text == "yesterday":
-        return midnight - timedelta(days=1)
+    if text in ("today", "yesterday"):
+        return _midnight(now.date() - timedelta(days=text == "yesterday"))
     try:
+        if span := _SPAN.fullmatch(text.strip().lower()):
+            return now - int(span[1]) * _UNITS[span[2]]
         if len(text) == len("2026-11-01"):
-            return datetime.combine(date.fromisoformat(text), midnight.time()).astimezone()
+            return _midnight(date.fromisoformat(text))
         return datetime.fromisoformat(text).astimezone()
+    except OverflowError as error:
+        message = f"{text!r} is further away than the calendar knows; give 7d, 12h, 2w, today or 2026-11-01"
+        raise UsageError(message) from error
     except ValueError as error:
         message = f"{text!r} is no time; give 7d, 12h, 2w, today, 2026-11-01 or 2026-11-01T08:00"
         raise UsageError(message) from error
+
+
+def _midnight(day: date) -> datetime:
+    """When a day began here: a day on which the clocks change began by the old time."""
+    return datetime.combine(day, time()).astimezone()

@@ -2,11 +2,17 @@
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from llmtask.errors import UsageError
+
 if TYPE_CHECKING:
     from rich.console import Console
+
+STDOUT_CLOSED = "standard output is closed; send it somewhere"
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -33,9 +39,39 @@ def stdout() -> "Console":
 
 
 def answer(text: str) -> None:
-    """Write a line of the answer to stdout, as it is."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """Write a line of the answer to stdout, as it is.
+
+    Raises:
+        UsageError: stdout is closed or cannot be written.
+    """
+    with _errors_named():
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def draw(picture: Any, **options: Any) -> None:
+    """Write a table or a styled line to stdout.
+
+    Raises:
+        UsageError: As `answer`.
+    """
+    console = stdout()
+    with _errors_named(), console.capture() as captured:  # at a closed pipe Rich would end the program by itself
+        console.print(picture, **options)
+    answer(captured.get().removesuffix("\n"))
+
+
+@contextmanager
+def _errors_named() -> Iterator[None]:
+    if sys.stdout is None:
+        raise UsageError(STDOUT_CLOSED)
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        message = f"standard output cannot be written ({error.strerror}); send it somewhere else"
+        raise UsageError(message) from error
 
 
 def note(text: str, style: str = "dim") -> None:

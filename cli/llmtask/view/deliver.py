@@ -1,6 +1,7 @@
 """Where the answer of a run goes, and in which form."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 from llmtask.errors import UsageError
 from llmtask.service import Event, Plan
 from llmtask.view import run as view
-from llmtask.view.console import answer, harmless, json_text, stdout
+from llmtask.view.console import STDOUT_CLOSED, answer, draw, harmless, json_text, stdout
 
 
 class Format(StrEnum):
@@ -41,11 +42,14 @@ class Delivery:
         """Refuse, before anything is paid for, what could not be delivered.
 
         Raises:
-            UsageError: The path to select is wrong, or the output's folder is missing or cannot be written.
+            UsageError: The path to select is wrong, or the output's folder is missing or cannot be written, or there is
+                no output at all.
         """
         if self.select:
-            _select({}, self.select)
+            _compiled(self.select)
         if self.output is None:
+            if sys.stdout is None:
+                raise UsageError(STDOUT_CLOSED)
             return
         shown, folder = str(self.output), self.output.absolute().parent
         problem = ""
@@ -63,7 +67,7 @@ class Delivery:
         """Show the run while it goes on, write its answer, and close with a line on what it took."""
         live_events = self.form is Format.EVENTS and self.output is None
         result = view.emit(events) if live_events else view.watch(events, plan)
-        value = _select(result.to_json(), self.select)
+        value = self._selected(result.to_json())
         if self.output:
             save(self.output, self._text(value) + "\n")
         elif self.form is Format.PRETTY and not isinstance(value, str):
@@ -71,6 +75,19 @@ class Delivery:
         elif not live_events:
             answer(self._text(value))
         view.close(result, str(self.output) if self.output else None)
+
+    def _selected(self, whole: Any) -> Any:
+        """The part of the answer that is wanted.
+
+        Raises:
+            UsageError: The path does not fit this answer; all of it is on stdout, for it is paid for.
+        """
+        try:
+            return _select(whole, self.select)
+        except UsageError:
+            if self.form is not Format.EVENTS or self.output:
+                answer(json_text(whole))
+            raise
 
     def _text(self, value: Any) -> str:
         if self.form is Format.TEXT:
@@ -117,9 +134,21 @@ def _select(value: Any, path: str | None) -> Any:
     import jmespath  # only for --select
 
     try:
-        return jmespath.search(path, value)
+        return _compiled(path).search(value)
     except jmespath.exceptions.JMESPathError as error:
-        message = f"--select {path!r} is no JMESPath that fits: {' '.join(str(error).split())}"
+        message = (
+            f"--select {path!r} does not fit this answer, which is on stdout whole: {' '.join(str(error).split())}"
+        )
+        raise UsageError(message) from error
+
+
+def _compiled(path: str) -> Any:
+    import jmespath
+
+    try:
+        return jmespath.compile(path)
+    except jmespath.exceptions.JMESPathError as error:
+        message = f"--select {path!r} is no JMESPath: {' '.join(str(error).split())}"
         raise UsageError(message) from error
 
 
@@ -129,7 +158,7 @@ def _show_json(value: Any) -> None:
     if console.is_terminal and not console.no_color:
         from rich.json import JSON
 
-        console.print(JSON(json_text(value), indent=2, ensure_ascii=False), soft_wrap=True)
+        draw(JSON(json_text(value), indent=2, ensure_ascii=False), soft_wrap=True)
     else:
         answer(json_text(value))
 

@@ -1,16 +1,19 @@
 """Tables for people."""
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from llmtask.usage import Report, Summary, UsageRow
 from llmtask.view import words
-from llmtask.view.console import harmless, stdout
+from llmtask.view.console import draw, harmless, stdout
 
+_NARROWEST = 8  # characters of a column of text, however small the terminal is
+_PADDING = 3  # between two columns
 _WIDEST = 10_000  # characters; a pipe has no edge
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[str] = ()) -> None:
-    """Print a table to stdout; piped, it is as wide as it needs to be.
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> None:
+    """Print a table to stdout: as wide as it needs to be in a pipe, and on a terminal wide enough for every number.
 
     Args:
         columns: The headings.
@@ -23,15 +26,22 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable
 
     console = stdout()
     drawn = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    numbers = set(right)
-    for name in columns:
-        drawn.add_column(name, justify="right" if name in numbers else "left", no_wrap=name in numbers, overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(harmless(cell)) for cell in row))
-    if not console.is_terminal:
+    cells = [[harmless(cell) for cell in row] for row in rows]
+    narrowest = 0
+    for index, name in enumerate(columns):
+        is_number = name in right
+        width = max(len(row[index]) for row in [columns, *cells]) if is_number else _NARROWEST
+        narrowest += width + _PADDING
+        justify: Literal["left", "right"] = "right" if is_number else "left"
+        drawn.add_column(name, justify=justify, no_wrap=is_number, overflow="fold", min_width=width)
+    for row in cells:
+        drawn.add_row(*(Text(cell) for cell in row))
+    if console.is_terminal:
+        console.width = max(console.width, narrowest)
+    else:
         console.width = _WIDEST
         console.width = console.measure(drawn).maximum
-    console.print(drawn)
+    draw(drawn)
 
 
 _NUMBERS = ("calls", "failed", "in", "cached", "out", "cost", "mean s")

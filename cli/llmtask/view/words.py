@@ -2,8 +2,8 @@
 
 from decimal import Decimal
 
+from llmtask.money import Cost
 from llmtask.tokens import Tokens
-from llmtask.usage import Cost
 
 _SYMBOLS = {"CNY": "¥", "USD": "$", "EUR": "€"}
 

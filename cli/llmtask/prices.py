@@ -1,34 +1,17 @@
 """What a call costs, by the prices in config.yaml at the time of the call."""
 
 import warnings
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
 from decimal import ROUND_HALF_EVEN, Decimal
 from zoneinfo import ZoneInfo
 
-from llmtask.project import Currency, Price, PriceList, Project, Schedule, load_project
+from llmtask.money import NANOS, Cost, Currency
+from llmtask.project import Price, PriceList, Project, Schedule, load_project
 from llmtask.tokens import Tokens
-
-NANOS = 1_000_000_000
-"""Nano-units in a unit of currency. Prices of three decimals for a million tokens are whole numbers of them a token."""
 
 
 class HolidayUnknownWarning(UserWarning):
     """The holiday calendar does not know the year; its weekdays count as working days."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """An exact amount of money."""
-
-    nanos: int
-    """Billionths of the currency's unit."""
-    currency: Currency
-
-    @property
-    def amount(self) -> Decimal:
-        """In the currency's unit, exact."""
-        return Decimal(self.nanos) / NANOS
 
 
 def get_provider(model_id: str, *, project: Project | None = None) -> str:
