@@ -18,7 +18,7 @@ from llmtask.tokens import estimate
 
 _PIECE = 24  # characters of a streamed piece
 _LIST_LENGTH = 3  # entries of a sample list
-_MARKUP = re.compile(r"^\s*(?:[#>*+\-•·|]+\s*|\d+[.)、]\s*)+|[*_|\s]+$")  # at a line's ends: what is left is verbatim
+_MARKUP = re.compile(r"^\s*(?:[#>*+\-•·|]+\s*|\d{1,2}[.)]\s+|\d{1,2}、)+|[*_|\s]+$")  # at a line's ends: what is left is verbatim
 _PATTERNS = {  # field names whose value has a form of its own
     "email": re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w"),
     "phone": re.compile(r"\+?\d[\d\s()-]{6,}\d"),
@@ -132,7 +132,7 @@ class Sample:
         if kind == "object":
             return {key: self.of(one, key) for key, one in schema.get("properties", {}).items()}
         if kind == "array":
-            length = min(max(_LIST_LENGTH, schema.get("minItems", 0)), schema.get("maxItems", _LIST_LENGTH))
+            length = max(min(_LIST_LENGTH, schema.get("maxItems", _LIST_LENGTH)), schema.get("minItems", 0))
             return [self.of(schema.get("items", {}), name) for _ in range(length)]
         if kind in ("integer", "number"):
             return _middle(schema)
