@@ -70,13 +70,10 @@ class _Deferred(TyperCommand):
 class _Root(_Boundary):
     """The commands by name."""
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # Click's signature
-        """The commands in the order of their importance."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  # Click's signature
-        """The command of that name; None where there is none."""
-        return _Deferred(cmd_name, help=COMMANDS[cmd_name], callback=None) if cmd_name in COMMANDS else None
+    def __init__(self, **settings: Any) -> None:
+        """Take the commands in the order of their importance."""
+        super().__init__(**settings)
+        self.commands = {name: _Deferred(name, help=text, callback=None) for name, text in COMMANDS.items()}
 
 
 app = typer.Typer(

@@ -2,7 +2,6 @@
 
 from llmtask.project.config import (
     Config,
-
     FailureMap,
     Model,
     Price,
@@ -23,7 +22,6 @@ __all__ = [
     "CONFIG",
     "PROJECT_VARIABLE",
     "Config",
-    "Currency",
     "FailureMap",
     "Model",
     "Price",

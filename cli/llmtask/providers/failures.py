@@ -83,7 +83,8 @@ def failed(
     sentence += f" ({sign})" if sign else ""
     sentence += f": {detail}" if detail else ""
     way_out = _WAY_OUT.get(failure)
-    return CallError(f"{sentence.rstrip('. ')}; {way_out}" if way_out else sentence, failure, status=status, code=code)
+    sentence = f"{sentence.rstrip('.。 ')}; {way_out}" if way_out else sentence
+    return CallError(sentence, failure, status=status, code=code)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -18,7 +18,8 @@ from llmtask.tokens import estimate
 
 _PIECE = 24  # characters of a streamed piece
 _LIST_LENGTH = 3  # entries of a sample list
-_MARKUP = re.compile(r"^\s*(?:[#>*+\-•·|]+\s*|\d{1,2}[.)]\s+|\d{1,2}、)+|[*_|\s]+$")  # at a line's ends: what is left is verbatim
+# At a line's ends; what is left is verbatim.
+_MARKUP = re.compile(r"^\s*(?:[#>*+\-•·|]+\s*|\d{1,2}[.)]\s+|\d{1,2}、)+|[*_|\s]+$")
 _PATTERNS = {  # field names whose value has a form of its own
     "email": re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w"),
     "phone": re.compile(r"\+?\d[\d\s()-]{6,}\d"),

@@ -1,0 +1,393 @@
+"""usage.log: one private SQLite file, one row per model call, and what is said when it cannot be had."""
+
+import multiprocessing
+import os
+import re
+import sqlite3
+import stat
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmtask.errors import UsageLogError
+from llmtask.money import Cost
+from llmtask.usage import UsageLog, UsageRow, default_path, new_id, timestamp
+from llmtask.usage.log import COLUMNS
+
+SEED = [  # the seed's LlmUsageLog, in snake_case
+    "id",
+    "user_id",
+    "service_id",
+    "task_template_id",
+    "provider",
+    "model_id",
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "latency_ms",
+    "cost",
+    "is_stream",
+    "is_success",
+    "error_message",
+    "created_at",
+]
+MORE = [
+    "currency",
+    "upstream_model",
+    "queue_id",
+    "tier",
+    "worker",
+    "locale",
+    "prompt_hash",
+    "cached_tokens",
+    "reasoning_tokens",
+    "first_token_ms",
+    "attempt",
+    "run_id",
+    "finish_reason",
+    "error_class",
+    "is_estimate",
+]
+PROCESSES, ROWS_EACH = 8, 5
+NOBODY = 65534
+WAY_OUT = "name another log with --db or LLMTASK_DB"
+
+
+def row(**said: Any) -> UsageRow:
+    """A row that says the least it may, and what is given."""
+    least = {
+        "id": new_id(),
+        "task_template_id": "job_match",
+        "provider": "deepseek",
+        "model_id": "deepseek-chat",
+        "latency_ms": 1200,
+        "created_at": "2026-11-23T09:30:00.000Z",
+        "run_id": "r1",
+    }
+    return UsageRow(**(least | said))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "usage.db"
+
+
+@pytest.fixture
+def log(path: Path) -> Iterator[UsageLog]:
+    found = UsageLog(path)
+    yield found
+    found.close()
+
+
+def refusal(path: Path) -> str:
+    """What is said about a log that cannot be written."""
+    log = UsageLog(path)
+    with pytest.raises(UsageLogError) as caught:
+        log.record(row())
+    log.close()
+    return str(caught.value)
+
+
+@contextmanager
+def unprivileged() -> Iterator[Path]:
+    """A folder that can be entered and read and not written, even where the tests run as root."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with closing(UsageLog(folder / "usage.db")) as log:
+            log.record(row())
+        for each in folder.iterdir():
+            each.chmod(0o444)
+        folder.chmod(0o555)
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.seteuid(NOBODY)
+        try:
+            yield folder
+        finally:
+            if is_root:
+                os.seteuid(0)
+            folder.chmod(0o755)
+
+
+# The file
+
+
+def test_a_log_is_made_when_it_is_first_written_and_its_owner_alone_reads_it(log: UsageLog, path: Path) -> None:
+    assert not path.parent.exists()
+    log.record(row())
+    modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
+    assert modes["usage.db"] == 0o600
+    assert set(modes.values()) == {0o600}  # its -wal and -shm too
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_log_is_in_wal_mode(log: UsageLog, path: Path) -> None:
+    log.record(row())
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_reading_a_log_that_is_not_there_makes_none(log: UsageLog, path: Path) -> None:
+    assert log.latest(10) == []
+    assert log.query("SELECT 1 FROM llm_usage_logs") == []
+    assert not path.exists()
+
+
+def test_the_variable_names_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_path() == tmp_path / "usage.db"
+    assert UsageLog().path == tmp_path / "usage.db"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LLMTASK_DB", "~/elsewhere.db")
+    assert default_path() == tmp_path / "elsewhere.db"
+
+
+def test_without_the_variable_the_log_is_in_the_users_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LLMTASK_DB")
+    for name in ("HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    assert default_path().is_relative_to(tmp_path)
+    assert default_path().name == "usage.db"
+    assert "llmtask" in default_path().parts
+
+
+# The table
+
+
+def test_the_table_has_the_seeds_columns_and_what_else_the_job_needs(log: UsageLog) -> None:
+    log.check()
+    columns = [name for _, name, *_ in log.query("PRAGMA table_info(llm_usage_logs)")]
+    assert columns[: len(SEED)] == SEED
+    assert set(MORE) <= set(columns)
+    assert tuple(columns) == COLUMNS
+    assert not {one for one in columns if re.search(r"prompt(?!_hash)|^input$|answer|content|text", one)}
+
+
+def test_the_table_has_the_seeds_two_indexes(log: UsageLog) -> None:
+    log.check()
+    found = {
+        tuple(
+            (name, bool(is_desc))
+            for _, _, name, is_desc, _, is_key in log.query(f"PRAGMA index_xinfo({index})")
+            if is_key
+        )
+        for (index,) in log.query(
+            "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = 'llm_usage_logs' AND sql IS NOT NULL"
+        )
+    }
+    assert found == {
+        (("user_id", False), ("created_at", True)),
+        (("task_template_id", False), ("created_at", True)),
+    }
+
+
+def test_a_row_comes_back_as_it_went_in(log: UsageLog) -> None:
+    full = row(
+        user_id="u",
+        service_id="s",
+        input_tokens=10,
+        output_tokens=5,
+        total_tokens=15,
+        cost=0.000_03,
+        is_stream=True,
+        is_success=False,
+        error_message="zhipu: overloaded",
+        cost_nanos=30_000,
+        currency="CNY",
+        upstream_model="deepseek-flash",
+        queue_id="q",
+        tier="paid",
+        worker="stream",
+        locale="zh",
+        prompt_hash="0123456789ab",
+        cached_tokens=4,
+        reasoning_tokens=2,
+        first_token_ms=80,
+        attempt=2,
+        finish_reason="stop",
+        error_class="overloaded",
+        is_estimate=True,
+    )
+    least = row(created_at="2026-11-23T09:30:00.001Z")
+    log.record(full)
+    log.record(least)
+    found = log.latest(10)
+    assert found == [least, full]
+    assert [repr(one) for one in found] == [repr(least), repr(full)]  # True, and not 1
+
+
+def test_the_last_rows_come_first(log: UsageLog) -> None:
+    for minute in (3, 1, 2):
+        log.record(row(created_at=f"2026-11-23T09:0{minute}:00.000Z", run_id=str(minute)))
+    assert [one.run_id for one in log.latest(2)] == ["3", "2"]
+
+
+def test_a_row_is_on_disk_when_it_is_recorded(log: UsageLog, path: Path) -> None:
+    log.record(row(run_id="mine"))
+    with closing(UsageLog(path)) as other:
+        assert [one.run_id for one in other.latest(1)] == ["mine"]
+
+
+def test_an_error_message_is_cut_at_500_characters(log: UsageLog) -> None:
+    log.record(row(error_message="错" * 501))
+    log.record(row(error_message="e" * 500, created_at="2026-11-23T09:31:00.000Z"))
+    assert [one.error_message for one in log.latest(2)] == ["e" * 500, "错" * 500]
+
+
+@pytest.mark.parametrize(
+    ("nanos", "currency", "price"),
+    [(30, "CNY", Cost(30, "CNY")), (0, "USD", Cost(0, "USD")), (None, None, None), (30, None, None), (30, "XXX", None)],
+)
+def test_a_rows_price_is_exact_or_none(nanos: int | None, currency: str | None, price: Cost | None) -> None:
+    assert row(cost_nanos=nanos, currency=currency).price == price
+
+
+def test_a_closed_log_opens_again(log: UsageLog) -> None:
+    log.record(row())
+    log.close()
+    log.close()
+    log.record(row())
+    assert len(log.latest(10)) == 2
+
+
+def test_ids_differ_and_sort_by_time() -> None:
+    ids = [new_id() for _ in range(1000)]
+    assert len(set(ids)) == 1000
+    assert all(re.fullmatch(r"[0-9a-f]{32}", one) for one in ids)
+    assert [one[:12] for one in ids] == sorted(one[:12] for one in ids)
+
+
+@pytest.mark.parametrize(
+    ("at", "written"),
+    [
+        (datetime(2026, 11, 23, 9, 30, tzinfo=UTC), "2026-11-23T09:30:00.000Z"),
+        (datetime(2026, 11, 23, 9, 30, 1, 999_999, tzinfo=timezone(timedelta(hours=8))), "2026-11-23T01:30:01.999Z"),
+        (datetime(700, 1, 2, tzinfo=UTC), "0700-01-02T00:00:00.000Z"),
+    ],
+)
+def test_an_instant_is_written_in_utc_so_that_text_sorts_as_time(at: datetime, written: str) -> None:
+    assert timestamp(at) == written
+
+
+# Many at once
+
+
+def record_some(path: Path, number: int, start: Any) -> None:
+    """What each process does: open the log at the same moment as the others, and write."""
+    log = UsageLog(path)
+    start.wait()
+    for turn in range(ROWS_EACH):
+        log.record(row(run_id=f"{number}.{turn}"))
+    log.close()
+
+
+def test_eight_processes_that_open_a_fresh_log_at_once_lose_no_row(path: Path, log: UsageLog) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    start = spawn.Barrier(PROCESSES)
+    workers = [spawn.Process(target=record_some, args=(path, number, start)) for number in range(PROCESSES)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * PROCESSES
+    written = sorted(one.run_id for one in log.latest(1000))
+    assert written == sorted(f"{number}.{turn}" for number in range(PROCESSES) for turn in range(ROWS_EACH))
+    assert log.query("SELECT count(*) FROM _sqlite_migrations") == [(1,)]
+
+
+def test_threads_share_a_log(log: UsageLog) -> None:
+    threads = [threading.Thread(target=lambda: [log.record(row()) for _ in range(10)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert log.query("SELECT count(*) FROM llm_usage_logs") == [(80,)]
+
+
+# What cannot be had
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("my notes, which are no database at all\n" * 50, encoding="utf-8")
+    before = path.read_bytes()
+    assert refusal(path) == f"usage log {path}: file is not a database; {WAY_OUT}"
+    assert path.read_bytes() == before
+
+
+def test_a_folder_is_no_log(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == f"usage log {tmp_path}: Is a directory; {WAY_OUT}"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    path = tmp_path / "file" / "usage.db"
+    assert refusal(path) == f"usage log {path}: Not a directory; {WAY_OUT}"
+
+
+def test_a_read_only_log_is_refused() -> None:
+    with unprivileged() as folder:
+        assert refusal(folder / "usage.db") == f"usage log {folder}/usage.db: Permission denied; {WAY_OUT}"
+
+
+def test_a_log_cannot_be_made_in_a_read_only_folder() -> None:
+    with unprivileged() as folder:
+        assert refusal(folder / "other.db") == f"usage log {folder}/other.db: Permission denied; {WAY_OUT}"
+
+
+def test_a_locked_log_says_that_somebody_holds_it(log: UsageLog, path: Path) -> None:
+    log.record(row())
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert refusal(path) == f"usage log {path}: database is locked; another program holds it; try again"
+        other.execute("ROLLBACK")
+    log.record(row())
+    assert len(log.latest(10)) == 2
+
+
+def test_a_log_of_a_newer_release_is_refused_and_left_alone(log: UsageLog, path: Path) -> None:
+    log.record(row())
+    log.close()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('llmtask', '9999_x', '')"
+        )
+        other.commit()
+    message = refusal(path)
+    assert message == (f"usage log {path}: was written by a newer llmtask; upgrade this one, or {WAY_OUT}")
+    with pytest.raises(UsageLogError, match="newer llmtask"):
+        log.latest(1)
+
+
+def test_another_programs_migrations_in_the_same_file_do_not_matter(path: Path, log: UsageLog) -> None:
+    log.check()
+    log.close()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('other', '9999_x', '')")
+        other.commit()
+    log.record(row())
+    assert len(log.latest(10)) == 1
+
+
+def test_a_second_row_of_the_same_id_is_refused(log: UsageLog) -> None:
+    log.record(row(id="same"))
+    with pytest.raises(UsageLogError, match="UNIQUE constraint failed"):
+        log.record(row(id="same"))
+    assert len(log.latest(10)) == 1
+
+
+def test_a_check_finds_a_log_that_can_be_written_and_writes_no_row(log: UsageLog) -> None:
+    log.check()
+    assert log.latest(10) == []
+
+
+def test_a_replaced_row_keeps_its_message_short() -> None:
+    assert replace(row(), error_message="x" * 600).error_message == "x" * 500
