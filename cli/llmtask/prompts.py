@@ -156,7 +156,8 @@ class Prompt:
         try:
             return str(environment.from_string(template).render(values))
         except jinja2.TemplateError as error:
-            raise self.source.error((part,), f"{part}: {error.message or type(error).__name__}") from error
+            what = f"{part}: {error.message or type(error).__name__}"
+            raise self.source.error((part,), what, getattr(error, "lineno", None)) from error
         except Exception as error:  # a template may fail in any way Python can
             raise self.source.error((part,), f"{part}: {error}") from error
 
@@ -220,7 +221,7 @@ def _template_problems(prompt: Prompt) -> list[str]:
         try:
             used |= meta.find_undeclared_variables(_environment().parse(getattr(prompt.file, part)))
         except TemplateSyntaxError as error:
-            return [str(prompt.source.error((part,), f"{part}: {error.message}"))]
+            return [str(prompt.source.error((part,), f"{part}: {error.message}", error.lineno))]
     declared = set(prompt.file.variables)
     undeclared = [f"variable {name!r} is used and not declared" for name in sorted(used - declared)]
     unused = [f"variable {name!r} is declared and not used" for name in sorted(declared - used)]

@@ -52,14 +52,25 @@ def schema(
 def file_schema(kind: str) -> dict[str, object]:
     """The JSON Schema by which editors check and complete a kind of file.
 
-    A user's config states only what differs from the starter's, so nothing in it is required.
+    A user's config states only what differs from the starter's: nothing in it is required, and null removes a key.
     """
     document = FILE_KINDS[kind].model_json_schema()
     _describe(document, FILE_KINDS[kind])
     if kind == "config":
         for part in (document, *document["$defs"].values()):
             part.pop("required", None)
+            if "properties" in part:
+                part["properties"] = {name: _or_null(one) for name, one in part["properties"].items()}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document}
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a value that may also be null, and so may the values in it by name."""
+    inside = schema.get("additionalProperties")
+    if isinstance(inside, dict):
+        schema = {**schema, "additionalProperties": _or_null(inside)}
+    told: dict[str, Any] = {name: schema[name] for name in ("description", "default") if name in schema}
+    return {**told, "anyOf": [{key: value for key, value in schema.items() if key not in told}, {"type": "null"}]}
 
 
 def _describe(document: dict[str, Any], model: type[Strict]) -> None:

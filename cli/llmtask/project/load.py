@@ -1,5 +1,6 @@
 """Finds a project, merges its config with the starter's, and checks that its parts fit together."""
 
+import difflib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -143,14 +144,14 @@ def _nearest_root(start: Path) -> Path | None:
 
 
 def _looks_like_ours(path: Path) -> bool:
-    """Other tools have a config.yaml too: ours says at least one of our keys, or stands beside prompts/."""
+    """Other tools have a config.yaml too: ours says one of our keys, or nearly, or stands beside prompts/."""
     if (path.parent / "prompts").is_dir():
         return True
     try:
         data = read_yaml(path).data
     except ProjectError:
         return path.parent == Path.cwd()
-    return not data or any(key in Config.model_fields for key in data)
+    return not data or any(difflib.get_close_matches(str(key), Config.model_fields) for key in data)
 
 
 def merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ ValuePath = tuple[str | int, ...]
 
 FileModel = TypeVar("FileModel", bound=BaseModel)
 
+_BLOCK = "|"  # below the path of a text that is written as a block: the line of its first line
 _MOST_NODES = 50_000  # aliases can make a small file expand without end
 _DEEPEST = 100  # levels; an alias inside its own anchor has no last one
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -36,9 +37,11 @@ class YamlFile:
                 return self.lines[where[:end]]
         return None
 
-    def error(self, where: ValuePath, message: str) -> ProjectError:
-        """A ProjectError that begins with this file and the line of `where`."""
-        return ProjectError(f"{shown(self.path)}:{self.line_of(where) or 1}: {message}")
+    def error(self, where: ValuePath, message: str, line_in_text: int | None = None) -> ProjectError:
+        """A ProjectError that begins with this file and the line of `where`, or of a line in the text there."""
+        begin = self.lines.get((*where, _BLOCK))
+        line = begin + line_in_text - 1 if begin and line_in_text else self.line_of(where) or 1
+        return ProjectError(f"{shown(self.path)}:{line}: {message}")
 
     def validate_as(self, model: type[FileModel]) -> FileModel:
         """The file's content as `model`.
@@ -127,6 +130,8 @@ def _walk(root: Node, where: ValuePath, path: Path) -> Iterator[tuple[ValuePath,
                     raise ProjectError(message)
                 keys.add(name)
                 yield (*at, name), line
+                if isinstance(child, ScalarNode) and child.style in ("|", ">"):
+                    yield (*at, name, _BLOCK), child.start_mark.line + 2
                 todo.append((child, (*at, name)))
 
 
