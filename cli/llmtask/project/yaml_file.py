@@ -116,23 +116,29 @@ def _walk(root: Node, where: ValuePath, path: Path) -> Iterator[tuple[ValuePath,
             place = f"{shown(path)}:{node.start_mark.line + 1}"
             message = f"{place}: expands to more than {size}; remove the nested aliases"
             raise ProjectError(message)
-        if isinstance(node, SequenceNode):
-            for index, child in enumerate(node.value):
-                yield (*at, index), child.start_mark.line + 1
-                todo.append((child, (*at, index)))
-        elif isinstance(node, MappingNode):
-            keys: set[str] = set()
-            for key, child in node.value:
-                name = key.value if isinstance(key, ScalarNode) else repr(key.value)
-                line = key.start_mark.line + 1
-                if name in keys and name != "<<":
-                    message = f"{shown(path)}:{line}: {name!r} is said twice in the same mapping; keep one"
-                    raise ProjectError(message)
-                keys.add(name)
-                yield (*at, name), line
-                if isinstance(child, ScalarNode) and child.style in ("|", ">"):
-                    yield (*at, name, _BLOCK), child.start_mark.line + 2
-                todo.append((child, (*at, name)))
+        for name, line, child in _children(node, path):
+            yield (*at, name), line
+            if isinstance(child, ScalarNode) and child.style in ("|", ">"):
+                yield (*at, name, _BLOCK), child.start_mark.line + 2
+            todo.append((child, (*at, name)))
+
+
+def _children(node: Node, path: Path) -> Iterator[tuple[str | int, int, Node]]:
+    """The key, line and value of each entry of a mapping or list."""
+    if isinstance(node, SequenceNode):
+        for index, child in enumerate(node.value):
+            yield index, child.start_mark.line + 1, child
+    if not isinstance(node, MappingNode):
+        return
+    keys: set[str] = set()
+    for key, child in node.value:
+        name = key.value if isinstance(key, ScalarNode) else repr(key.value)
+        line = key.start_mark.line + 1
+        if name in keys and name != "<<":
+            message = f"{shown(path)}:{line}: {name!r} is said twice in the same mapping; keep one"
+            raise ProjectError(message)
+        keys.add(name)
+        yield name, line, child
 
 
 def _yaml_message(error: yaml.YAMLError, path: Path) -> str:

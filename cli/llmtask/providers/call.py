@@ -1,5 +1,6 @@
 """What a model is asked, and the pieces in which it answers: the same for every driver."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,6 +13,25 @@ TOOL_NAME = "output_formatter"
 """The tool whose arguments are the answer; the seed's name for it."""
 
 
+class Deadline:
+    """When a whole run must be over. Its clock starts with the first call."""
+
+    def __init__(self, total_s: float) -> None:
+        """Take how long a run may take, in seconds."""
+        self.total_s = total_s
+        self._end: float | None = None
+
+    def start(self) -> None:
+        """Start the clock, where it does not run yet."""
+        if self._end is None:
+            self._end = time.monotonic() + self.total_s
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return self._end is not None and time.monotonic() > self._end
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """What a driver needs to build a model."""
@@ -20,6 +40,7 @@ class Line:
     provider: Provider
     key: str = field(repr=False)
     timeouts: Timeouts
+    deadline: Deadline
     token_estimate: TokenEstimate
 
 

@@ -3,22 +3,26 @@
 import base64
 import importlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
+from langsmith.run_helpers import tracing_context
 
 from llmtask.documents import Image
 from llmtask.errors import CallError, Failure
 from llmtask.project import Project, Provider, Timeouts
-from llmtask.providers.call import Delta, Line, Request
+from llmtask.providers.call import Deadline, Delta, Line, Request
 from llmtask.providers.failures import call_error, combined
 from llmtask.providers.keys import require_key
 from llmtask.tokens import Tokens
 
 
-def build_model(project: Project, model_id: str, timeouts: Timeouts | None = None) -> BaseChatModel:
+def build_model(
+    project: Project, model_id: str, timeouts: Timeouts | None = None, deadline: Deadline | None = None
+) -> BaseChatModel:
     """The LangChain chat model of a model id.
 
     Raises:
@@ -29,9 +33,10 @@ def build_model(project: Project, model_id: str, timeouts: Timeouts | None = Non
     model = project.model(model_id)
     provider = project.config.providers[model.provider]
     key = require_key(project, model.provider)
-    line = Line(
-        model, provider, key, timeouts or project.config.defaults.timeouts, project.config.defaults.token_estimate
-    )
+    defaults = project.config.defaults
+    timeouts = timeouts or defaults.timeouts
+    deadline = deadline or Deadline(timeouts.total_s)  # never started: a model by itself has no run
+    line = Line(model, provider, key, timeouts, deadline, defaults.token_estimate)
     built: BaseChatModel = _driver(provider).build(line)
     return built
 
@@ -54,33 +59,52 @@ class Chat:
         self._provider = project.config.providers[self._model.provider]
         self._failures = combined(project, self._model.provider)
         self._secret = require_key(project, self._model.provider)
-        self._chat = build_model(project, model_id, timeouts)
+        self.deadline = Deadline(timeouts.total_s)
+        self._chat = build_model(project, model_id, timeouts, self.deadline)
 
-    def ask(self, request: Request, *, live: bool) -> Iterator[Delta]:
+    def ask(self, request: Request, *, live: bool) -> Generator[Delta]:
         """The answer, piece by piece, or whole where it is not asked for live.
 
         Raises:
             CallError: The call failed.
         """
         messages, arguments = self._prepared(request)
+        read = _Reader(self._provider)
+        self.deadline.start()
         try:
-            if live:
-                for chunk in self._chat.stream(messages, **arguments):
-                    yield self._read(chunk)
-            else:
-                yield self._read(self._chat.invoke(messages, **arguments))
+            if not live:
+                with _untraced():
+                    message = self._chat.invoke(messages, **arguments)
+                yield read(message)
+                return
+            stream = self._chat.stream(messages, **arguments)
+            while True:
+                with _untraced():
+                    chunk = next(stream, None)
+                if chunk is None:
+                    return
+                yield read(chunk)
         except Exception as error:
             raise self._mapped(error) from error
 
-    async def aask(self, request: Request, *, live: bool) -> AsyncIterator[Delta]:
+    async def aask(self, request: Request, *, live: bool) -> AsyncGenerator[Delta]:
         """As `ask`, in the caller's event loop."""
         messages, arguments = self._prepared(request)
+        read = _Reader(self._provider)
+        self.deadline.start()
         try:
-            if live:
-                async for chunk in self._chat.astream(messages, **arguments):
-                    yield self._read(chunk)
-            else:
-                yield self._read(await self._chat.ainvoke(messages, **arguments))
+            if not live:
+                with _untraced():
+                    message = await self._chat.ainvoke(messages, **arguments)
+                yield read(message)
+                return
+            stream = self._chat.astream(messages, **arguments)
+            while True:
+                with _untraced():
+                    chunk = await anext(stream, None)
+                if chunk is None:
+                    return
+                yield read(chunk)
         except Exception as error:
             raise self._mapped(error) from error
 
@@ -104,24 +128,51 @@ class Chat:
         arguments = _driver(self._provider).call_arguments(request, self._model, self._provider)
         return _messages(request, self._provider), arguments
 
-    def _read(self, message: BaseMessage) -> Delta:
+    def _mapped(self, error: Exception) -> Exception:
+        if isinstance(error, CallError):
+            return error
+        is_foreign = self._provider.driver != "offline"
+        return call_error(error, self._failures, self._model.provider, self._secret, is_foreign=is_foreign) or error
+
+
+def _untraced() -> AbstractContextManager[None]:
+    """Keeps LangSmith out of a call, whatever LANGSMITH_* variables say: documents go to the model's provider alone.
+
+    Entered around each piece and left before it is handed on, so that the caller's own context stays as it is.
+    """
+    return tracing_context(enabled=False)
+
+
+class _Reader:
+    """LangChain's messages -> deltas, for one call."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._driver = provider.driver
+        self._counted: Tokens | None = None
+
+    def __call__(self, message: BaseMessage) -> Delta:
         if not isinstance(message, AIMessage | AIMessageChunk):
             return Delta(text=str(message.text))
         metadata = message.response_metadata
+        ends = (
+            metadata.get(name) for name in ("finish_reason", "stop_reason", "done_reason")
+        )  # OpenAI, Anthropic, Ollama
         return Delta(
             text=str(message.text),
             reasoning=str(message.additional_kwargs.get("reasoning_content") or ""),
             tool_arguments=_tool_arguments(message),
-            tokens=_tokens(message, is_estimate=self._provider.driver == "offline"),
-            finish_reason=metadata.get("finish_reason"),
-            model=metadata.get("model_name"),
+            tokens=self._tokens(message),
+            finish_reason=next((str(end) for end in ends if end), None),
+            model=metadata.get("model_name") or metadata.get("model"),
         )
 
-    def _mapped(self, error: Exception) -> Exception:
-        if isinstance(error, CallError):
-            return error
-        is_foreign = self._provider.driver == "langchain"
-        return call_error(error, self._failures, self._model.provider, self._secret, is_foreign=is_foreign) or error
+    def _tokens(self, message: AIMessage | AIMessageChunk) -> Tokens | None:
+        """The counts so far: a vendor's stream repeats them, LangChain's own classes send parts that add up."""
+        found = _tokens(message, is_estimate=self._driver == "offline")
+        if self._driver == "langchain" and found and message.usage_metadata and self._counted:
+            found = self._counted + found
+        self._counted = found or self._counted
+        return found
 
 
 def _messages(request: Request, provider: Provider) -> list[BaseMessage]:

@@ -59,7 +59,7 @@ def call_error(
         failures: What the provider's signs mean.
         provider_id: For the sentence.
         secret: The key; never shown.
-        is_foreign: Whether the driver's class is anybody's, so that what it raises is never a bug of ours.
+        is_foreign: Whether it comes from a driver's library, so that whatever it is, it is no bug of ours.
     """
     if isinstance(error, LlmtaskError):
         return error if isinstance(error, CallError) else None
@@ -69,6 +69,9 @@ def call_error(
     failure = _classified(failures, code, detail or str(error), status) or _by_class(chain)
     if failure is None and status is None and not code and not is_foreign:
         return None
+    if failure is None and status is None and not code:
+        # Not a completion, or a class with errors of its own: its text may hold anything, so only its name is told.
+        return failed(provider_id, Failure.CUT_STREAM, f"the answer is no chat completion ({type(error).__name__})")
     failure = failure or Failure.BAD_REQUEST
     what = detail or _innermost(chain)
     return failed(provider_id, failure, _clean(what, secret), status=status, code=code or None)

@@ -1,7 +1,7 @@
 """driver openai: any OpenAI-compatible server through langchain-openai, with what goes on the wire put right."""
 
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from typing import Any, TypeVar
 
 import httpx2
 from langchain_core.language_models import BaseChatModel
@@ -10,7 +10,7 @@ from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import SecretStr
 
 from llmtask.project import Model, Provider
-from llmtask.providers.call import TOOL_NAME, Line, Request
+from llmtask.providers.call import TOOL_NAME, Deadline, Line, Request
 
 _HEADERS = frozenset(
     {
@@ -80,6 +80,7 @@ def build(line: Line) -> BaseChatModel:
     model, provider, key, timeouts = line.model, line.provider, line.key, line.timeouts
     timeout = httpx2.Timeout(timeouts.idle_s, connect=timeouts.connect_s)
     guard = _header_guard(key, provider.headers)
+    watch = _deadline_watch(line.deadline)
     verify = httpx2.create_ssl_context()  # 50 ms; one for both clients
     return CompatibleChatModel(
         model=model.name,
@@ -93,9 +94,12 @@ def build(line: Line) -> BaseChatModel:
         stream_chunk_timeout=None,  # not re-armed by keep-alive comments; the read timeout is
         use_responses_api=False,
         extra_body=extra_body(model, provider),
-        http_client=httpx2.Client(verify=verify, timeout=timeout, event_hooks={"request": [guard]}),
+        openai_proxy=None,  # else OPENAI_PROXY; httpx knows the usual proxy variables
+        http_client=httpx2.Client(
+            verify=verify, timeout=timeout, event_hooks={"request": [guard], "response": [watch]}
+        ),
         http_async_client=httpx2.AsyncClient(
-            verify=verify, timeout=timeout, event_hooks={"request": [_awaited(guard)]}
+            verify=verify, timeout=timeout, event_hooks={"request": [_awaited(guard)], "response": [_awaited(watch)]}
         ),
     )
 
@@ -163,8 +167,48 @@ def _header_guard(key: str, headers: Mapping[str, str]) -> Callable[[httpx2.Requ
     return clean
 
 
-def _awaited(hook: Callable[[httpx2.Request], None]) -> Callable[[httpx2.Request], Coroutine[Any, Any, None]]:
-    async def awaited(request: httpx2.Request) -> None:
-        hook(request)
+class _WatchedStream(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """A response's bytes until the deadline. A read timeout alone would be re-armed by each keep-alive comment."""
+
+    def __init__(self, stream: Any, deadline: Deadline, request: httpx2.Request) -> None:
+        self._stream = stream
+        self._deadline = deadline
+        self._request = request
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._stream:
+            self._check()
+            yield piece
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._stream:
+            self._check()
+            yield piece
+
+    def _check(self) -> None:
+        if self._deadline.is_over:
+            message = f"{self._deadline.total_s:g} s are over"
+            raise httpx2.ReadTimeout(message, request=self._request)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _deadline_watch(deadline: Deadline) -> Callable[[httpx2.Response], None]:
+    def watch(response: httpx2.Response) -> None:
+        response.stream = _WatchedStream(response.stream, deadline, response.request)
+
+    return watch
+
+
+Message = TypeVar("Message", httpx2.Request, httpx2.Response)
+
+
+def _awaited(hook: Callable[[Message], None]) -> Callable[[Message], Coroutine[Any, Any, None]]:
+    async def awaited(message: Message) -> None:
+        hook(message)
 
     return awaited

@@ -1,6 +1,7 @@
 """The four ways to run a task: structured or streaming, sync or async. One run, two drivers."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic import BaseModel
@@ -49,7 +50,7 @@ async def arun_structured_task(
 
 def run_streaming_task(
     task: str, variables: Mapping[str, str], *, schema: type[Schema] | None = None, **options: Unpack[RunOptions]
-) -> Iterator[Event[Schema]]:
+) -> Generator[Event[Schema]]:
     """Run a task and give its events as they come; the last one is a ResultEvent with the valid answer.
 
     Closing the iterator early ends the call; its row is written all the same.
@@ -68,12 +69,12 @@ def run_streaming_task(
 
 def arun_streaming_task(
     task: str, variables: Mapping[str, str], *, schema: type[Schema] | None = None, **options: Unpack[RunOptions]
-) -> AsyncIterator[Event[Schema]]:
+) -> AsyncGenerator[Event[Schema]]:
     """As `run_streaming_task`, in the caller's event loop."""
     return aexecute(plan(task, variables, options, schema), _log(options), live=True)
 
 
-def execute(planned: Plan, log: UsageLog | None, *, live: bool) -> Iterator[Event[Any]]:
+def execute(planned: Plan, log: UsageLog | None, *, live: bool) -> Generator[Event[Any]]:
     """Carry a decided run out.
 
     Args:
@@ -88,13 +89,19 @@ def execute(planned: Plan, log: UsageLog | None, *, live: bool) -> Iterator[Even
     return _drive(TaskRun(planned, chat.failure_of, log, live=live).steps(), chat, live=live)
 
 
-def aexecute(planned: Plan, log: UsageLog | None, *, live: bool) -> AsyncIterator[Event[Any]]:
+async def aexecute(planned: Plan, log: UsageLog | None, *, live: bool) -> AsyncGenerator[Event[Any]]:
     """As `execute`, in the caller's event loop."""
-    chat = open_chat(planned.project, planned.route.model_id, planned.timeouts)
-    return _adrive(TaskRun(planned, chat.failure_of, log, live=live).steps(), chat, live=live)
+    # The first call brings LangChain in, which takes seconds: not in the loop.
+    chat = await asyncio.to_thread(open_chat, planned.project, planned.route.model_id, planned.timeouts)
+    events = _adrive(TaskRun(planned, chat.failure_of, log, live=live).steps(), chat, live=live)
+    try:
+        async for event in events:
+            yield event
+    finally:
+        await events.aclose()
 
 
-def _drive(steps: Steps, chat: "Chat", *, live: bool) -> Iterator[Event[Any]]:
+def _drive(steps: Steps, chat: "Chat", *, live: bool) -> Generator[Event[Any]]:
     """Do what the steps say; hand their events on."""
     deltas: Any = None
     try:
@@ -122,7 +129,7 @@ def _drive(steps: Steps, chat: "Chat", *, live: bool) -> Iterator[Event[Any]]:
         chat.close()
 
 
-async def _adrive(steps: Steps, chat: "Chat", *, live: bool) -> AsyncIterator[Event[Any]]:
+async def _adrive(steps: Steps, chat: "Chat", *, live: bool) -> AsyncGenerator[Event[Any]]:
     """As `_drive`, in the caller's event loop."""
     deltas: Any = None
     try:
