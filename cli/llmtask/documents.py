@@ -13,7 +13,12 @@ _OTHERS = (  # what people give and no model reads, and what to do about it
     (b"\xd0\xcf\x11\xe0", "an old Word file; save it as text or Markdown first"),
     (b"{\\rtf", "an RTF file; save it as text or Markdown first"),
 )
-_BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_BOMS = (
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
 _CANDIDATES = ["gb18030", "big5", "cp1252"]
 _MOST_BYTES = 64 * 1024 * 1024  # beyond every model's context; refused before it fills the memory
 

@@ -60,6 +60,7 @@ class Failure(StrEnum):
     NETWORK = "network"
     TIMEOUT = "timeout"
     INTERRUPTED = "interrupted"
+    BUG = "bug"
 
 
 _EXIT_CODES = {
@@ -68,6 +69,7 @@ _EXIT_CODES = {
     Failure.SCHEMA_INVALID: ExitCode.SCHEMA,
     Failure.CONTEXT_TOO_LONG: ExitCode.USAGE,
     Failure.INTERRUPTED: ExitCode.INTERRUPTED,
+    Failure.BUG: ExitCode.BUG,
 }
 
 
@@ -118,6 +120,11 @@ class CallError(LlmtaskError):
         self.code = code
 
     @property
+    def log_text(self) -> str:
+        """What the usage log may keep of it: never content."""
+        return str(self)
+
+    @property
     def exit_code(self) -> ExitCode:  # type: ignore[override]  # an instance's code follows its failure class
         """The exit code that the failure class stands for."""
         return _EXIT_CODES.get(self.failure, ExitCode.PROVIDER)
@@ -129,13 +136,20 @@ class AnswerInvalidError(CallError):
     Attributes:
         text: The answer as it came.
         problems: One line per thing that does not fit, such as `match_score: must be at most 100`.
+        kinds: The same for the log: places by the schema's own names, and pydantic's words for the kinds of error.
     """
 
-    def __init__(self, message: str, *, text: str, problems: tuple[str, ...], failure: Failure) -> None:
+    def __init__(self, message: str, *, text: str, problems: tuple[str, ...], kinds: tuple[str, ...]) -> None:
         """Take the sentence to show, the raw answer and what is wrong with it."""
-        super().__init__(message, failure)
+        super().__init__(message, Failure.SCHEMA_INVALID)
         self.text = text
         self.problems = problems
+        self.kinds = kinds
+
+    @property
+    def log_text(self) -> str:
+        """The kinds of what does not fit: a schema's own validators and an answer's own keys may quote content."""
+        return f"the answer does not fit the schema: {'; '.join(self.kinds)}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

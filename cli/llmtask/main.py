@@ -4,6 +4,7 @@ import codecs
 import importlib
 import io
 import os
+import signal
 import sys
 import warnings
 from typing import Annotated, Any
@@ -105,6 +106,9 @@ def main() -> None:
     """Run the command line."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # it takes the rest as *_
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C: a call that is under way still gets its row
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     warnings.filterwarnings("default", category=UserWarning)  # a log that cannot be written never fails a run
     _let_stdout_say_everything()
     try:

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
@@ -196,6 +195,10 @@ def _load_locale(project: Project, locale: str) -> LocaleFile:
 def lint(project: Project) -> list[str]:
     """Everything that is wrong with the project's prompts, a sentence each; empty when all is well."""
     problems: list[str] = []
+    default = project.config.defaults.locale
+    if default not in project.locales:
+        known = did_you_mean(default, project.locales)
+        problems.append(f"config.yaml: defaults.locale is {default!r}, which has no prompts{known}")
     for task in project.config.tasks:
         prompts = [prompt for locale in project.locales if (prompt := _try_load(project, task, locale, problems))]
         for prompt in prompts:
@@ -252,11 +255,11 @@ def _signature(variable: Variable | None) -> str:
 def _strays(project: Project) -> list[str]:
     """Prompt files that no task owns."""
     problems = []
-    for folder in project.folders("prompts"):
-        for path in sorted(folder.glob("*/*.yaml")):
-            if path.name != LOCALE_FILE and path.stem not in project.config.tasks:
-                known = did_you_mean(path.stem, project.config.tasks)
-                problems.append(f"{shown(path)}: no task {path.stem!r} under `tasks:` in config.yaml{known}")
+    own = project.root / "prompts"  # the starter's need no task in a project that removed it
+    for path in sorted(own.glob("*/*.yaml")):
+        if path.name != LOCALE_FILE and path.stem not in project.config.tasks:
+            known = did_you_mean(path.stem, project.config.tasks)
+            problems.append(f"{shown(path)}: no task {path.stem!r} under `tasks:` in config.yaml{known}")
     return problems
 
 
@@ -281,12 +284,3 @@ def _digest(*parts: str) -> str:
         digest.update(f"{len(part)}:".encode())
         digest.update(part.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
-
-
-def prompt_files(project: Project, locale: str) -> list[Path]:
-    """The prompt files of a locale, those of the project before those of the starter it does not replace."""
-    found: dict[str, Path] = {}
-    for folder in project.folders("prompts"):
-        for path in sorted((folder / locale).glob("*.yaml")):
-            found.setdefault(path.name, path)
-    return [path for name, path in found.items() if name != LOCALE_FILE]

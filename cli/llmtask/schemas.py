@@ -1,8 +1,8 @@
 """The schema classes of a project's tasks, imported by path from schemas/*.py."""
 
+import contextlib
 import hashlib
 import importlib
-import json
 import sys
 import traceback
 from pathlib import Path
@@ -50,12 +50,6 @@ def json_schema(schema: type[BaseModel]) -> dict[str, Any]:
     if _refers(inlined):
         inlined["$defs"] = definitions
     return dict(inlined)
-
-
-def schema_hash(schema: type[BaseModel]) -> str:
-    """12 hex digits that change with every change of the schema."""
-    text = json.dumps(json_schema(schema), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def example(schema: dict[str, Any]) -> Any:
@@ -113,12 +107,13 @@ def _module(path: Path) -> ModuleType:
         package.__path__ = [str(path.parent)]
         sys.modules[package_name] = package
     try:
-        return importlib.import_module(f"{package_name}.{path.stem}")
-    except Exception as error:
+        with contextlib.redirect_stdout(sys.stderr):  # what it prints is no part of the answer
+            return importlib.import_module(f"{package_name}.{path.stem}")
+    except (Exception, SystemExit) as error:
         raise ProjectError(_import_message(error, path)) from error
 
 
-def _import_message(error: Exception, path: Path) -> str:
+def _import_message(error: BaseException, path: Path) -> str:
     """Where a schema file failed and why."""
     line = error.lineno if isinstance(error, SyntaxError) else None
     for frame in traceback.extract_tb(error.__traceback__):

@@ -281,7 +281,14 @@ def test_output_writes_the_file_and_leaves_stdout_empty(run: Command, work: Path
     assert sorted(path.name for path in work.iterdir()) == ["answer.json", "resume.md"]
 
 
-@pytest.mark.parametrize("form", ["json", "text", "events"])
+def test_events_go_to_stdout_alone(run: Command, work: Path) -> None:
+    for option in (("--output", "answer"), ("--select", "match_score")):
+        outcome = run("--format", "events", *option)
+        assert (outcome.code, outcome.stdout) == (ExitCode.USAGE, "")
+    assert not (work / "answer").exists()
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
 def test_output_is_in_the_form_that_was_asked_for(run: Command, work: Path, form: str) -> None:
     run("--format", form, "--output", "answer", "--select", "match_score")
     assert (work / "answer").read_text(encoding="utf-8") == "50\n"

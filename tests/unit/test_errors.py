@@ -31,6 +31,7 @@ EXITS = {
     Failure.SCHEMA_INVALID: 6,
     Failure.NETWORK: 5,
     Failure.TIMEOUT: 5,
+    Failure.BUG: ExitCode.BUG,
     Failure.INTERRUPTED: 130,
 }
 
@@ -68,7 +69,7 @@ def test_a_call_error_carries_the_vendors_signs() -> None:
 
 
 def test_an_invalid_answer_is_kept_with_its_problems() -> None:
-    error = AnswerInvalidError("does not fit", text="{}", problems=("a: missing",), failure=Failure.SCHEMA_INVALID)
+    error = AnswerInvalidError("does not fit", text="{}", problems=("a: missing",), kinds=("a: missing",))
     assert isinstance(error, CallError)
     assert (error.text, error.problems, error.exit_code) == ("{}", ("a: missing",), ExitCode.SCHEMA)
 

@@ -248,7 +248,13 @@ def test_what_is_no_sign_of_a_failed_call_is_not_made_one(error: Exception) -> N
 def test_what_a_foreign_class_raises_is_never_a_bug_of_ours() -> None:
     found = call_error(KeyError("choices"), FailureMap(), "mine", SECRET, is_foreign=True)
     assert found is not None
-    assert (found.failure, found.status) == (Failure.BAD_REQUEST, None)
+    assert (found.failure, found.status) == (Failure.CUT_STREAM, None)
+
+
+def test_what_a_foreign_error_says_is_not_passed_on() -> None:
+    found = call_error(ValueError("张三 138-0000-0000"), FailureMap(), "mine", SECRET, is_foreign=True)
+    assert "ValueError" in str(found)
+    assert "138" not in str(found)
 
 
 def test_an_error_that_is_ours_already_stays_as_it_is() -> None:

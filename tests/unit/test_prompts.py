@@ -7,7 +7,7 @@ import pytest
 
 from llmtask.errors import ProjectError, UsageError
 from llmtask.project import Project, starter_root
-from llmtask.prompts import Prompt, lint, load_prompt, prompt_files
+from llmtask.prompts import Prompt, lint, load_prompt
 from tests.conftest import MakeProject
 
 TASKS = [
@@ -274,16 +274,6 @@ def test_the_default_input_is_the_marked_variable_else_the_first(prompt: type[Pr
     assert prompt(file("U", variables=marked)).file.default_input == "b"
     assert prompt(file("U", variables="{a: {description: A}, b: {description: B}}")).file.default_input == "a"
     assert prompt(file("U", variables="{}")).file.default_input is None
-
-
-def test_the_prompt_files_of_a_locale_are_the_projects_before_the_starters(project: MakeProject) -> None:
-    own = project("", {"prompts/zh/job_match.yaml": file("U")})
-    paths = prompt_files(own, "zh")
-    assert sorted(path.stem for path in paths) == sorted(TASKS)
-    assert [path for path in paths if path.is_relative_to(own.root)] == [own.root / "prompts/zh/job_match.yaml"]
-
-
-# The lint
 
 
 def test_the_starters_prompts_are_without_fault(starter: Project) -> None:

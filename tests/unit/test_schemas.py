@@ -1,7 +1,6 @@
 """schemas: loading classes by path, and the JSON Schema that a model reads."""
 
 import json
-import re
 from typing import Any
 
 import jsonschema
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from llmtask.errors import ProjectError, UsageError
 from llmtask.project import Project
-from llmtask.schemas import example, json_schema, load_schema, schema_hash
+from llmtask.schemas import example, json_schema, load_schema
 from tests.conftest import MakeProject
 
 FIELDS = {  # the seed's Zod objects, field by field
@@ -212,11 +211,3 @@ def test_a_missing_file_is_named_with_the_task_that_wants_it(project: MakeProjec
     own = project(OWN)
     with pytest.raises(ProjectError, match=r"tasks\.mine\.schema is 'mine:Mine', and there is no .*/schemas/mine\.py"):
         load_schema(own, "mine")
-
-
-def test_the_hash_is_the_schemas_version(project: MakeProject) -> None:
-    one, two = (
-        load_schema(project(OWN, {"schemas/mine.py": source(field)}, field), "mine") for field in ("one", "two")
-    )
-    assert re.fullmatch(r"[0-9a-f]{12}", schema_hash(one))
-    assert schema_hash(one) == schema_hash(one) != schema_hash(two)

@@ -1,5 +1,6 @@
 """`llmtask init`: a project of one's own, from the starter."""
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -55,6 +56,5 @@ def init(
         message = f"{str(folder)!r} cannot be written ({error.strerror}); choose another folder"
         raise UsageError(message) from error
     note(f"made {shown(folder.absolute())}: {CONFIG}, {', '.join(f'{name}/' for name in _FOLDERS)}", style="green")
-    note(
-        f"next: llmtask run job_match --input {folder / 'examples' / 'resume.zh.md'} --model offline --project {folder}"
-    )
+    example, place = (shlex.quote(str(path)) for path in (folder / "examples" / "resume.zh.md", folder))
+    note(f"next: llmtask run job_match --input {example} --model offline --project {place}")

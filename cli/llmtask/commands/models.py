@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from llmtask.commands.options import AsJson, ProjectFolder, model_names
+from llmtask.commands.options import AsJson, Database, ProjectFolder, model_names, usage_log
 from llmtask.project import Project, load_project
-from llmtask.providers import check_model, find_key
+from llmtask.providers import find_key
 from llmtask.view.console import answer, json_text, note
 
 app = typer.Typer(no_args_is_help=True, help="What can be asked, and whether it answers.")
@@ -44,10 +44,12 @@ def show_check(
         str, typer.Argument(metavar="MODEL", help="Model id, or provider/name.", autocompletion=model_names)
     ],
     project: ProjectFolder = None,
+    db: Database = None,
 ) -> None:
-    """Ask a model one short question; costs next to nothing, and exits as `run` would."""
-    loaded = load_project(project)
-    name = check_model(loaded, model)
+    """Ask a model one short question; costs next to nothing, is logged, and exits as `run` would."""
+    from llmtask.service import check_model  # the whole of a run, which `list` saves
+
+    name = check_model(load_project(project), model, usage_log(db))
     note(f"{model}: answered as {name}", style="green")
 
 

@@ -48,7 +48,7 @@ def show_one(task: TaskName, as_json: AsJson = False, project: ProjectFolder = N
 
 
 def _described(project: Project, task: str) -> dict[str, object]:
-    locale = project.config.defaults.locale
+    locale = _locale_of(project, task)
     prompt = load_prompt(project, task, locale).file
     paid, free = (Router(project).route_task(task, has_quota) for has_quota in (True, False))
     return {
@@ -62,6 +62,13 @@ def _described(project: Project, task: str) -> dict[str, object]:
         "worker": paid.worker,
         "schema": project.config.tasks[task].schema_,
     }
+
+
+def _locale_of(project: Project, task: str) -> str:
+    """The config's default locale, or the first other one that the task has a prompt in."""
+    default = project.config.defaults.locale
+    written = [one for one in (default, *project.locales) if project.find("prompts", f"{one}/{task}.yaml")]
+    return written[0] if written else default
 
 
 def _shown(one: dict[str, object]) -> list[str]:

@@ -4,6 +4,7 @@ import difflib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class Project:
     @cached_property
     def locales(self) -> tuple[str, ...]:
         """The locales that the project has prompts in, sorted."""
-        found = {one.name for folder in self.folders("prompts") for one in folder.iterdir() if one.is_dir()}
+        found = {file.parent.name for folder in self.folders("prompts") for file in folder.glob("[!.]*/*.yaml")}
         return tuple(sorted(found))
 
     def task_id(self, name: str) -> str:
@@ -114,7 +115,7 @@ def load_project(folder: Path | str | None = None) -> Project:
         ProjectError: A file of it is wrong.
         UsageError: The named folder has no config.yaml.
     """
-    root = _named_root(folder) or _nearest_root(Path.cwd()) or starter_root()
+    root = _named_root(folder) or _nearest_root() or starter_root()
     own = read_yaml(root / CONFIG)
     if root == starter_root():
         return Project(root, _validated(own.data, [own]))
@@ -134,8 +135,12 @@ def _named_root(folder: Path | str | None) -> Path | None:
     return root
 
 
-def _nearest_root(start: Path) -> Path | None:
-    """The nearest folder at or above `start` whose config.yaml is one of ours."""
+def _nearest_root() -> Path | None:
+    """The nearest folder at or above the working folder whose config.yaml is one of ours."""
+    try:
+        start = Path.cwd()
+    except OSError:  # it was deleted
+        return None
     for folder in (start, *start.parents):
         path = folder / CONFIG
         if path.is_file() and _looks_like_ours(path):
@@ -181,9 +186,17 @@ def _validated(data: dict[str, Any], files: list[YamlFile]) -> Config:
     except ValidationError as error:
         where, message = first_problem(error, Config)
         raise _file_of(where, files).error(where, message) from error
-    for where, message in _dangling(config):
+    for where, message in (*_dangling(config), *_idle_routes(config, files[0])):
         raise _file_of(where, files).error(where, message)
     return config
+
+
+def _idle_routes(config: Config, own: YamlFile) -> Iterator[tuple[ValuePath, str]]:
+    """Routes of the project's own that no task takes: a misspelt name would leave the task on another route, unseen."""
+    for pattern in config.routes:
+        stated = ("routes", pattern) in own.lines
+        if stated and not any(fnmatchcase(task, pattern) for task in config.tasks):
+            yield ("routes", pattern), f"no task matches the route {pattern!r}{did_you_mean(pattern, config.tasks)}"
 
 
 def _file_of(where: ValuePath, files: list[YamlFile]) -> YamlFile:

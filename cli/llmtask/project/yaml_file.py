@@ -163,7 +163,9 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[Value
     if problem["type"] == "missing":
         return where, f"{dotted} is missing"
     given = "" if isinstance(problem["input"], dict | list) else f", got {problem['input']!r}"
-    return where, f"{dotted}: {_lower_first(problem['msg'])}{given}"
+    if problem["type"] in ("dict_type", "model_type"):
+        return where, f"{dotted}: a mapping (`key: value` lines) is expected{given}"
+    return where, f"{dotted}: {_lower_first(problem['msg'].removeprefix('Value error, '))}{given}"
 
 
 def _lower_first(text: str) -> str:

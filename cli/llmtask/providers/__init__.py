@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from llmtask.project import Project, Timeouts, load_project
 from llmtask.providers.call import TOOL_NAME, Delta, Request, Turn
-from llmtask.providers.check import check_model, reach
+from llmtask.providers.check import reach
 from llmtask.providers.failures import failed
 from llmtask.providers.keys import Key, find_key, require_key
 
@@ -25,7 +25,6 @@ __all__ = [
     "Key",
     "Request",
     "Turn",
-    "check_model",
     "failed",
     "find_key",
     "get_model",

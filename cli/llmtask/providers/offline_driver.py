@@ -20,6 +20,15 @@ _PIECE = 24  # characters of a streamed piece
 _LIST_LENGTH = 3  # entries of a sample list
 # At a line's ends; what is left is verbatim.
 _MARKUP = re.compile(r"^\s*(?:[#>*+\-•·|]+\s*|\d{1,2}[.)]\s+|\d{1,2}、)+|[*_|\s]+$")
+_FORMATS = {  # of JSON Schema, that no passage of a text would fit
+    "date": "2026-01-01",
+    "date-time": "2026-01-01T09:00:00Z",
+    "time": "09:00:00",
+    "duration": "PT1H",
+    "uri": "https://example.com/",
+    "email": "sample@example.com",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+}
 _PATTERNS = {  # field names whose value has a form of its own
     "email": re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w"),
     "phone": re.compile(r"\+?\d[\d\s()-]{6,}\d"),
@@ -142,6 +151,8 @@ class Sample:
         return None if kind == "null" else self._string(schema, name)
 
     def _string(self, schema: dict[str, Any], name: str) -> str:
+        if schema.get("format") in _FORMATS:
+            return _FORMATS[schema["format"]]
         pattern = _PATTERNS.get(name)
         if pattern:
             found = pattern.search(self._text)

@@ -1,5 +1,6 @@
 """One run of a task: the only door to a model call."""
 
+from llmtask.service.check import check_model
 from llmtask.service.plan import Plan, RunOptions, plan
 from llmtask.service.result import (
     Event,
@@ -32,6 +33,7 @@ __all__ = [
     "aexecute",
     "arun_streaming_task",
     "arun_structured_task",
+    "check_model",
     "execute",
     "plan",
     "run_streaming_task",

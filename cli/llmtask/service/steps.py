@@ -19,6 +19,8 @@ from llmtask.usage import UsageLog, UsageLogWarning, UsageRow, new_id, timestamp
 
 _ASK_AGAIN = frozenset({Failure.SCHEMA_INVALID, Failure.BLANK, Failure.REASONING_ONLY})
 
+_USED_NOTHING = frozenset({Failure.NETWORK, Failure.REFUSED_KEY, Failure.NO_BALANCE, Failure.RATE_LIMITED})
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -107,6 +109,7 @@ class TaskRun:
         Raises:
             CallError: It gave no valid answer.
         """
+        self._begun = time.perf_counter()  # the clock starts when somebody reads the first event, not before
         request = self._plan.request
         most = 1 + self._plan.project.config.defaults.reask
         for attempt in range(1, most + 1):
@@ -132,6 +135,9 @@ class TaskRun:
             error = None
         except CallError as caught:
             error = caught
+            raise
+        except Exception as caught:
+            error = CallError(type(caught).__name__, Failure.BUG)
             raise
         finally:
             self._account(call, request, error)
@@ -196,7 +202,7 @@ class TaskRun:
         first = error.problems[0]
         more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
         message = f"{model}: the answer does not fit the schema of {self._plan.task}: {first}{more}"
-        return AnswerInvalidError(message, text=call.answer, problems=error.problems, failure=Failure.SCHEMA_INVALID)
+        return AnswerInvalidError(message, text=call.answer, problems=error.problems, kinds=error.kinds)
 
     def _again(self, request: Request, error: CallError) -> Request:
         """The request with the answer that was no good and what is wrong with it; the same one after a blank answer."""
@@ -208,7 +214,7 @@ class TaskRun:
 
     def _account(self, call: _Call, request: Request, error: CallError | None) -> None:
         """Count the call's tokens and money, and write its row."""
-        tokens = call.tokens or self._estimated(call, request)
+        tokens = call.tokens or self._estimated(call, request, error)
         cost = get_cost(self._plan.route.model_id, tokens, at=call.at, project=self._plan.project)
         self._tokens = tokens if call.attempt == 1 else self._tokens + tokens
         self._cost = _added(self._cost, cost) if call.attempt > 1 else cost
@@ -219,12 +225,12 @@ class TaskRun:
         except UsageLogError as log_error:
             warnings.warn(f"this call was not logged: {log_error}", UsageLogWarning, stacklevel=2)
 
-    def _estimated(self, call: _Call, request: Request) -> Tokens:
-        """Tokens by the characters, for a call that reported none; a call that was refused used none."""
+    def _estimated(self, call: _Call, request: Request, error: CallError | None) -> Tokens:
+        """Tokens by the characters, for a call that reported none; one that was refused or never arrived used none."""
         rate = self._plan.project.config.defaults.token_estimate
         reasoning = estimate("".join(call.reasoning), rate)
         output = reasoning + estimate(call.answer, rate)
-        if not output and call.finish_reason is None:
+        if not output and error and (error.status is not None or error.failure in _USED_NOTHING):
             return Tokens(is_estimate=True)
         return Tokens(estimate(request.text, rate), output, 0, reasoning, is_estimate=True)
 
@@ -244,7 +250,7 @@ class TaskRun:
             cost=float(cost.amount) if cost else None,
             is_stream=self._live,
             is_success=error is None,
-            error_message=str(error) if error else None,
+            error_message=error.log_text if error else None,
             created_at=timestamp(call.at),
             cost_nanos=cost.nanos if cost else None,
             currency=cost.currency if cost else None,

@@ -139,6 +139,8 @@ class UsageLog:
         with self._lock, _errors_named(self.path):
             if self._connection is None and not self.path.exists():
                 return []
+            if self._connection is None:
+                _check_is_ours(self.path)
             return self._opened().execute(sql, parameters).fetchall()
 
     def check(self) -> None:
@@ -175,6 +177,22 @@ class UsageLog:
 def _read(column: str, value: Any) -> Any:
     """A value as `UsageRow` has it: SQLite knows no booleans."""
     return bool(value) if column.startswith("is_") else value
+
+
+def _check_is_ours(path: Path) -> None:
+    """Refuse to read, and so to add tables to, a database that is no usage log.
+
+    Raises:
+        UsageLogError: It has tables, and ours is not among them.
+    """
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)
+    try:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    finally:
+        connection.close()
+    if tables and "llm_usage_logs" not in tables:
+        message = "is a database of something else; name the usage log with --db or LLMTASK_DB"
+        raise UsageLogError(message)
 
 
 def _make_private(path: Path) -> None:

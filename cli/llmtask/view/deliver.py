@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -25,7 +26,7 @@ class Format(StrEnum):
     TEXT = "text"
     """An indented outline for people."""
     EVENTS = "events"
-    """Every event of the run as a line of JSON, the result last."""
+    """Every event of the run as a line of JSON on stdout, the result last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,27 +46,21 @@ class Delivery:
             UsageError: The path to select is wrong, or the output's folder is missing or cannot be written, or there is
                 no output at all.
         """
+        if self.form is Format.EVENTS and (self.output or self.select):
+            message = "--format events writes every event to stdout; leave --output and --select out"
+            raise UsageError(message)
         if self.select:
             _compiled(self.select)
-        if self.output is None:
-            if sys.stdout is None:
-                raise UsageError(STDOUT_CLOSED)
-            return
-        shown, folder = str(self.output), self.output.absolute().parent
-        problem = ""
-        if self.output.is_dir():
-            problem = "is a folder; name a file in it"
-        elif not folder.is_dir():
-            problem = f"there is no folder {str(self.output.parent)!r}; make it first"
-        elif not os.access(folder, os.W_OK):
-            problem = f"the folder {str(self.output.parent)!r} cannot be written; choose another"
+        if self.output is None and sys.stdout is None:
+            raise UsageError(STDOUT_CLOSED)
+        problem = _problem(self.output) if self.output else ""
         if problem:
-            message = f"--output {shown!r}: {problem}"
+            message = f"--output {str(self.output)!r}: {problem}"
             raise UsageError(message)
 
     def watch_and_write(self, events: Iterator[Event[Any]], plan: Plan) -> None:
         """Show the run while it goes on, write its answer, and close with a line on what it took."""
-        live_events = self.form is Format.EVENTS and self.output is None
+        live_events = self.form is Format.EVENTS
         result = view.emit(events) if live_events else view.watch(events, plan)
         value = self._selected(result.to_json())
         if self.output:
@@ -85,8 +80,7 @@ class Delivery:
         try:
             return _select(whole, self.select)
         except UsageError:
-            if self.form is not Format.EVENTS or self.output:
-                answer(json_text(whole))
+            answer(json_text(whole))
             raise
 
     def _text(self, value: Any) -> str:
@@ -97,6 +91,18 @@ class Delivery:
         return json_text(value, indent=2 if self.form is Format.PRETTY else None)
 
 
+def _problem(output: Path) -> str:
+    """Why a file cannot be written; empty where it can."""
+    folder = output.absolute().parent
+    if output.is_dir():
+        return "is a folder; name a file in it"
+    if not folder.is_dir():
+        return f"there is no folder {str(output.parent)!r}; make it first"
+    if not os.access(folder, os.W_OK) and not (output.exists() and os.access(output, os.W_OK)):
+        return f"the folder {str(output.parent)!r} cannot be written; choose another"
+    return ""
+
+
 def save(path: Path, text: str) -> None:
     """Write a file whole or not at all; one that is there keeps its mode.
 
@@ -104,6 +110,9 @@ def save(path: Path, text: str) -> None:
         UsageError: It cannot be written.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe or a device: there is nothing to replace
+            path.write_text(text, encoding="utf-8")
+            return
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.absolute().parent, delete=False) as file:
             temporary = Path(file.name)
@@ -146,10 +155,13 @@ def _compiled(path: str) -> Any:
     import jmespath
 
     try:
-        return jmespath.compile(path)
+        compiled = jmespath.compile(path)
+        with suppress(jmespath.exceptions.JMESPathTypeError):  # that nothing fits is no surprise
+            compiled.search(None)  # an unknown function is found before anything is paid for
     except jmespath.exceptions.JMESPathError as error:
         message = f"--select {path!r} is no JMESPath: {' '.join(str(error).split())}"
         raise UsageError(message) from error
+    return compiled
 
 
 def _show_json(value: Any) -> None:
