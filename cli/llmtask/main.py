@@ -106,6 +106,7 @@ def main() -> None:
     """Run the command line."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # it takes the rest as *_
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    os.environ.pop("LANGCHAIN_TRACING", None)  # LangChain refuses to run with this name of long ago
     for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C: a call that is under way still gets its row
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)

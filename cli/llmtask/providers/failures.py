@@ -6,6 +6,7 @@ from typing import Any
 from llmtask.errors import CallError, Failure, LlmtaskError
 from llmtask.project import FailureMap, Project
 
+_LOWEST_ERROR = 400  # HTTP status
 _LONGEST_DETAIL = 300  # characters of a vendor's message that are shown
 
 _WAY_OUT = {
@@ -102,7 +103,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _status(error: BaseException) -> int | None:
     status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
-    return status if isinstance(status, int) else None
+    return status if isinstance(status, int) and status >= _LOWEST_ERROR else None
 
 
 def _body(error: BaseException) -> tuple[str, str]:
