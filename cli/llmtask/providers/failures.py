@@ -68,9 +68,10 @@ def call_error(
     status = next((found for one in chain if (found := _status(one)) is not None), None)
     code, detail = next((body for one in chain if any(body := _body(one))), ("", ""))
     failure = _classified(failures, code, detail or str(error), status) or _by_class(chain)
-    if failure is None and status is None and not code and not is_foreign:
-        return None
-    if failure is None and status is None and not code:
+    is_answered = code or (status is not None and status >= _LOWEST_ERROR)
+    if failure is None and not is_answered:
+        if not is_foreign:
+            return None
         # Not a completion, or a class with errors of its own: its text may hold anything, so only its name is told.
         return failed(provider_id, Failure.CUT_STREAM, f"the answer is no chat completion ({type(error).__name__})")
     failure = failure or Failure.BAD_REQUEST
@@ -103,7 +104,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _status(error: BaseException) -> int | None:
     status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
-    return status if isinstance(status, int) and status >= _LOWEST_ERROR else None
+    return status if isinstance(status, int) else None
 
 
 def _body(error: BaseException) -> tuple[str, str]:
@@ -137,7 +138,7 @@ def _classified(failures: FailureMap, code: str, message: str, status: int | Non
     for piece, failure in failures.message.items():
         if piece.lower() in lowered:
             return failure
-    if status is None:
+    if status is None or status < _LOWEST_ERROR:
         return None
     return failures.http.get(str(status)) or (Failure.OVERLOADED if status >= 500 else Failure.BAD_REQUEST)
 
