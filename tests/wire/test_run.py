@@ -118,10 +118,19 @@ def test_tool_arguments_are_the_answer_and_stream(
     assert "$ref" not in json.dumps(body["tools"])
 
 
-def test_glm_takes_tools_with_auto_only(command: Command, zhipu: VendorServer) -> None:
+@pytest.mark.parametrize("structured", ["tool", "tool_auto"])
+def test_glm_is_never_forced_to_a_tool(structured: str, command: Command, zhipu: VendorServer) -> None:
     zhipu.queue(Reply(tool_arguments=ANSWER, finish_reason="tool_calls"))
-    models = {"glm-4.5-flash": {"structured": "tool_auto"}}
+    models = {"glm-4.5-flash": {"structured": structured}}
     assert command("run", "job_match", "--input", RESUME, "--free", models=models).json == MATCH
+    assert (zhipu.requests[0].body or {})["tool_choice"] == "auto"
+
+
+def test_deepseek_is_not_forced_to_a_tool_while_it_thinks(command: Command, deepseek: VendorServer) -> None:
+    deepseek.queue(Reply(tool_arguments=ANSWER, reasoning="想", finish_reason="tool_calls"))
+    models = {"deepseek-reasoner": {"structured": "tool"}}
+    assert command("run", "job_match", "--input", RESUME, "--reasoning", models=models).json == MATCH
+    assert "tool_choice" not in (deepseek.requests[0].body or {})
 
 
 @pytest.mark.parametrize(("asked", "sent"), [(0, 0.01), (1, 0.99), (0.5, 0.5)])

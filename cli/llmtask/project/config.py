@@ -71,6 +71,8 @@ class Provider(Strict):
     """Lowest and highest temperature that the API takes; others are moved to the nearer bound."""
     greedy: dict[str, Any] = {}
     """Sent along when a temperature below the range is asked for, such as {do_sample: false}."""
+    forced_tools: Literal["always", "without_thinking", "never"] = "always"
+    """When the API lets a call force a tool; else the model is free to call it (`structured: tool`)."""
     image_form: Literal["data_url", "base64"] = "data_url"
     """How an image is put into a message: as a `data:` URL or as bare base64."""
     class_: str | None = Field(default=None, alias="class")

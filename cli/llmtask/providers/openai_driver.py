@@ -124,9 +124,10 @@ def call_arguments(request: Request, model: Model, provider: Provider) -> dict[s
     """
     if model.structured in ("tool", "tool_auto"):
         function = {"name": TOOL_NAME, "description": "Takes the answer.", "parameters": dict(request.schema)}
-        forced = {"type": "function", "function": {"name": TOOL_NAME}}
-        choice: Any = forced if model.structured == "tool" else "auto"
-        return {"tools": [{"type": "function", "function": function}], "tool_choice": choice}
+        tools = [{"type": "function", "function": function}]
+        if model.structured == "tool" and _may_force_tools(model, provider):
+            return {"tools": tools, "tool_choice": {"type": "function", "function": {"name": TOOL_NAME}}}
+        return {"tools": tools, "tool_choice": "auto"} if model.thinking != "enabled" else {"tools": tools}
     body = extra_body(model, provider)
     if model.structured == "json_object":
         return {"extra_body": body | {"response_format": {"type": "json_object"}}}
@@ -134,6 +135,12 @@ def call_arguments(request: Request, model: Model, provider: Provider) -> dict[s
         form = {"type": "json_schema", "json_schema": {"name": TOOL_NAME, "schema": dict(request.schema)}}
         return {"extra_body": body | {"response_format": form}}
     return {}
+
+
+def _may_force_tools(model: Model, provider: Provider) -> bool:
+    if provider.forced_tools == "without_thinking":
+        return model.thinking == "disabled"  # DeepSeek thinks where nothing is said
+    return provider.forced_tools == "always"
 
 
 def _temperature(model: Model, provider: Provider) -> float | None:
