@@ -1,9 +1,12 @@
 """Numbers and amounts in words, the same everywhere."""
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from llmtask.money import Cost
-from llmtask.tokens import Tokens
+
+if TYPE_CHECKING:
+    from llmtask.tokens import Tokens  # brings the project's models, which a report of the log does without
 
 _SYMBOLS = {"CNY": "¥", "USD": "$", "EUR": "€"}
 
@@ -28,7 +31,7 @@ def costs(amounts: dict[str, Decimal], unpriced: int) -> str:
     return " + ".join(parts) or "-"
 
 
-def tokens(value: Tokens) -> str:
+def tokens(value: "Tokens") -> str:
     """Token counts, such as 2,762 in (1,024 cached) + 397 out."""
     about = "~" if value.is_estimate else ""
     cached = f" ({value.cached:,} cached)" if value.cached else ""
