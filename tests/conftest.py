@@ -16,6 +16,7 @@ _VARIABLES = ("DEEPSEEK_API_KEY", "ZHIPU_API_KEY", "ZHIPUAI_API_KEY", "OPENAI_AP
 def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the keys, the project or the usage log of whoever runs it."""
     monkeypatch.setenv("LLMTASK_DB", str(tmp_path / "usage.db"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data_home"))
     for name in _VARIABLES:
         monkeypatch.delenv(name, raising=False)
 

@@ -60,6 +60,8 @@ class Failure(StrEnum):
     NETWORK = "network"
     TIMEOUT = "timeout"
     INTERRUPTED = "interrupted"
+    UNFINISHED = "unfinished"
+    """The process ended during the call, or the call still goes on: its row was opened and never closed."""
     BUG = "bug"
 
 

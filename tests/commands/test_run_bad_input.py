@@ -213,7 +213,8 @@ def warned(outcome: "subprocess.CompletedProcess[str]", *pieces: str) -> None:
     assert outcome.returncode == ExitCode.DONE, outcome.stderr
     assert outcome.stdout == "50\n"
     warning = outcome.stderr.splitlines()[0]
-    assert warning.startswith("warning: this call was not logged: usage log ")
+    assert warning.startswith("warning: this call's row waits in ")
+    assert ".spool" in warning or "/llmtask/spool/" in warning
     for piece in pieces:
         assert piece in warning
     assert "Traceback" not in outcome.stderr
@@ -259,7 +260,7 @@ def test_a_run_goes_on_where_the_log_is_read_only(process: Process, work: Path) 
     assert process(*RUN, "--db", "log/usage.db").returncode == ExitCode.DONE
     for path in (*(work / "log").iterdir(), work / "log"):
         path.chmod(path.stat().st_mode & 0o555)
-    warned(process(*RUN, "--db", "log/usage.db"), "readonly")
+    warned(process(*RUN, "--db", "log/usage.db"), "Permission denied")
 
 
 @pytest.mark.usefixtures("resume")

@@ -33,6 +33,7 @@ EXITS = {
     Failure.TIMEOUT: 5,
     Failure.BUG: ExitCode.BUG,
     Failure.INTERRUPTED: 130,
+    Failure.UNFINISHED: 5,
 }
 
 

@@ -7,7 +7,8 @@ import sqlite3
 import stat
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -18,8 +19,8 @@ import pytest
 
 from llmtask.errors import UsageLogError
 from llmtask.money import Cost
-from llmtask.usage import UsageLog, UsageRow, default_path, new_id, timestamp
-from llmtask.usage.log import COLUMNS
+from llmtask.usage import UsageLog, UsageLogWarning, UsageRow, default_path, new_id, timestamp
+from llmtask.usage.row import COLUMNS
 
 SEED = [  # the seed's LlmUsageLog, in snake_case
     "id",
@@ -54,8 +55,10 @@ MORE = [
     "finish_reason",
     "error_class",
     "is_estimate",
+    "repair_level",
 ]
 PROCESSES, ROWS_EACH = 8, 5
+CALLS_EACH = 500
 NOBODY = 65534
 WAY_OUT = "name another log with --db or LLMTASK_DB"
 
@@ -215,6 +218,7 @@ def test_a_row_comes_back_as_it_went_in(log: UsageLog) -> None:
         finish_reason="stop",
         error_class="overloaded",
         is_estimate=True,
+        repair_level="unwrapped",
     )
     least = row(created_at="2026-11-23T09:30:00.001Z")
     log.record(full)
@@ -277,7 +281,141 @@ def test_an_instant_is_written_in_utc_so_that_text_sorts_as_time(at: datetime, w
     assert timestamp(at) == written
 
 
+# A call's begin and its end
+
+
+def test_a_call_is_in_the_log_as_unfinished_before_it_ends(log: UsageLog) -> None:
+    log.begin(row(id="a", input_tokens=10, total_tokens=10, cost_nanos=5, currency="CNY", cost=5e-9))
+    [found] = log.latest(10)
+    assert found.is_unfinished
+    assert (found.error_class, found.is_success, found.is_estimate, found.latency_ms) == ("unfinished", False, True, 0)
+    assert (found.cost, found.cost_nanos, found.currency, found.input_tokens) == (None, None, None, 10)
+
+
+def test_the_end_closes_the_row_that_the_begin_opened(log: UsageLog) -> None:
+    ended = row(id="a", input_tokens=12, cost_nanos=5, currency="CNY")
+    log.begin(ended)
+    log.finish(ended)
+    assert log.latest(10) == [ended]
+
+
+def test_an_end_without_a_begin_is_a_row_too(log: UsageLog) -> None:
+    ended = row()
+    log.finish(ended)
+    assert log.latest(10) == [ended]
+
+
+def test_a_late_begin_opens_no_row_again_and_a_second_end_changes_nothing(log: UsageLog) -> None:
+    ended = row(id="a", input_tokens=12)
+    log.finish(ended)
+    log.begin(ended)
+    log.finish(replace(ended, input_tokens=99))
+    assert log.latest(10) == [ended]
+
+
+def test_what_is_no_utf_8_is_logged_all_the_same(log: UsageLog) -> None:
+    log.finish(row(user_id="m\udcfcller", service_id="支付"))
+    assert [(one.user_id, one.service_id) for one in log.latest(10)] == [("m\\udcfcller", "支付")]
+
+
+def test_a_locked_log_holds_a_call_up_for_a_second_and_its_end_for_less(log: UsageLog, path: Path) -> None:
+    log.check()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        started = time.monotonic()
+        log.begin(row(id="a"))
+        begun = time.monotonic()
+        with pytest.warns(UsageLogWarning, match=r"this call's row waits in .*usage\.db\.spool: .* database is locked"):
+            log.finish(row(id="a"))
+        ended = time.monotonic()
+    assert 0.5 < begun - started < 3
+    assert ended - begun < 0.5
+    log.finish(row(id="b"))
+    assert sorted(one.id for one in log.latest(10)) == ["a", "b"]
+
+
+# A log of an earlier release
+
+FIRST_RELEASE = """
+    CREATE TABLE "_sqlite_migrations" (
+       "id" INTEGER PRIMARY KEY, "migration_set" TEXT, "name" TEXT, "applied_at" TEXT
+    );
+    INSERT INTO "_sqlite_migrations" VALUES (1, 'llmtask', '0001_usage_log', '2026-11-24 02:31:03.057766+00:00');
+    CREATE TABLE "llm_usage_logs" (
+       "id" TEXT PRIMARY KEY,
+       "user_id" TEXT,
+       "service_id" TEXT,
+       "task_template_id" TEXT NOT NULL,
+       "provider" TEXT NOT NULL,
+       "model_id" TEXT NOT NULL,
+       "input_tokens" INTEGER NOT NULL DEFAULT 0,
+       "output_tokens" INTEGER NOT NULL DEFAULT 0,
+       "total_tokens" INTEGER NOT NULL DEFAULT 0,
+       "latency_ms" INTEGER NOT NULL,
+       "cost" REAL,
+       "is_stream" INTEGER NOT NULL DEFAULT 0,
+       "is_success" INTEGER NOT NULL,
+       "error_message" TEXT,
+       "created_at" TEXT NOT NULL,
+       "cost_nanos" INTEGER,
+       "currency" TEXT,
+       "upstream_model" TEXT,
+       "queue_id" TEXT,
+       "tier" TEXT,
+       "worker" TEXT,
+       "locale" TEXT,
+       "prompt_hash" TEXT,
+       "cached_tokens" INTEGER NOT NULL DEFAULT 0,
+       "reasoning_tokens" INTEGER NOT NULL DEFAULT 0,
+       "first_token_ms" INTEGER,
+       "attempt" INTEGER NOT NULL,
+       "run_id" TEXT NOT NULL,
+       "finish_reason" TEXT,
+       "error_class" TEXT,
+       "is_estimate" INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE UNIQUE INDEX "idx__sqlite_migrations_migration_set_name"
+        ON "_sqlite_migrations" ("migration_set", "name");
+    CREATE INDEX llm_usage_logs_user_id_created_at ON llm_usage_logs (user_id, created_at DESC);
+    CREATE INDEX llm_usage_logs_task_template_id_created_at ON llm_usage_logs (task_template_id, created_at DESC);
+    INSERT INTO llm_usage_logs
+        (id, task_template_id, provider, model_id, latency_ms, is_success, created_at, attempt, run_id)
+        VALUES ('old', 'job_match', 'deepseek', 'deepseek-chat', 1200, 1, '2026-11-23T09:30:00.000Z', 1, 'r1');
+"""
+
+
+def columns_of(path: Path) -> list[Any]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("PRAGMA table_info(llm_usage_logs)").fetchall()
+
+
+def test_a_log_of_the_first_release_keeps_its_rows_and_gets_the_new_column(log: UsageLog, path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(FIRST_RELEASE)
+    new = row(repair_level="strict", created_at="2026-11-24T00:00:00.000Z")
+    log.begin(new)
+    log.finish(new)
+    assert log.latest(10) == [new, row(id="old")]
+    fresh = UsageLog(path.with_name("fresh.db"))
+    fresh.check()
+    fresh.close()
+    assert columns_of(path) == columns_of(fresh.path)
+
+
 # Many at once
+
+
+def in_processes(work: Callable[..., None], path: Path) -> None:
+    """Let processes do the same work, all from the same moment on."""
+    spawn = multiprocessing.get_context("spawn")
+    start = spawn.Barrier(PROCESSES)
+    workers = [spawn.Process(target=work, args=(path, number, start)) for number in range(PROCESSES)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * PROCESSES
 
 
 def record_some(path: Path, number: int, start: Any) -> None:
@@ -290,17 +428,54 @@ def record_some(path: Path, number: int, start: Any) -> None:
 
 
 def test_eight_processes_that_open_a_fresh_log_at_once_lose_no_row(path: Path, log: UsageLog) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    start = spawn.Barrier(PROCESSES)
-    workers = [spawn.Process(target=record_some, args=(path, number, start)) for number in range(PROCESSES)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0] * PROCESSES
+    in_processes(record_some, path)
     written = sorted(one.run_id for one in log.latest(1000))
     assert written == sorted(f"{number}.{turn}" for number in range(PROCESSES) for turn in range(ROWS_EACH))
-    assert log.query("SELECT count(*) FROM _sqlite_migrations") == [(1,)]
+    assert log.query("SELECT count(*) FROM _sqlite_migrations") == [(2,)]
+
+
+def call_many(path: Path, number: int, start: Any) -> None:
+    """Calls that begin and end in one process, one after the other."""
+    log = UsageLog(path)
+    start.wait()
+    for turn in range(CALLS_EACH):
+        one = row(run_id=f"{number}.{turn}", input_tokens=turn)
+        log.begin(one)
+        log.finish(one)
+    log.close()
+
+
+def test_of_8_times_500_calls_at_once_every_row_is_there_and_none_twice(path: Path, log: UsageLog) -> None:
+    in_processes(call_many, path)
+    log.drain()  # what waited for longer than its second
+    found = log.query("SELECT run_id, error_class FROM llm_usage_logs ORDER BY run_id")
+    assert found == sorted((f"{number}.{turn}", None) for number in range(PROCESSES) for turn in range(CALLS_EACH))
+    assert log.query("PRAGMA integrity_check") == [("ok",)]
+    assert [each.name for each in path.parent.iterdir() if "spool" in each.name] == []
+
+
+def record_one(path: Path) -> None:
+    with closing(UsageLog(path)) as log:
+        log.record(row(run_id="another process"))
+
+
+def test_a_second_log_in_a_process_takes_no_lock_away_from_the_first(path: Path, log: UsageLog) -> None:
+    """Closing a file drops all POSIX locks of the process on it; another process would delete the journal in use."""
+    log.record(row(run_id="first"))
+    with closing(UsageLog(path)) as second:
+        second.record(row(run_id="second"))
+    other = multiprocessing.get_context("spawn").Process(target=record_one, args=(path,))
+    other.start()
+    other.join()
+    log.record(row(run_id="last"))
+    with closing(UsageLog(path)) as third:
+        assert {one.run_id for one in third.latest(10)} == {"first", "second", "another process", "last"}
+    assert path.with_name("usage.db-wal").exists()
+
+
+def test_a_number_that_sqlite_does_not_hold_costs_nobody_the_answer(log: UsageLog) -> None:
+    with pytest.warns(UsageLogWarning, match="too large"):
+        log.finish(row(input_tokens=2**70))
 
 
 def test_threads_share_a_log(log: UsageLog) -> None:
@@ -351,6 +526,15 @@ def test_a_locked_log_says_that_somebody_holds_it(log: UsageLog, path: Path) -> 
         other.execute("ROLLBACK")
     log.record(row())
     assert len(log.latest(10)) == 2
+
+
+def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "shop.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE orders (id)")
+    before = path.read_bytes()
+    assert "is a database of something else; name the usage log with --db or LLMTASK_DB" in refusal(path)
+    assert path.read_bytes() == before
 
 
 def test_a_log_of_a_newer_release_is_refused_and_left_alone(log: UsageLog, path: Path) -> None:

@@ -1,21 +1,20 @@
 """A run as a generator without I/O of its own: it says what to do next, a sync or an async driver does it."""
 
 import time
-import warnings
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TypeAlias
 
 from llmtask.answer import InvalidError, Level, Partial, read
-from llmtask.errors import AnswerInvalidError, CallError, Failure, UsageLogError
+from llmtask.errors import AnswerInvalidError, CallError, Failure
 from llmtask.money import Cost
 from llmtask.prices import get_cost
 from llmtask.providers import Delta, Request, Turn, failed
 from llmtask.service.plan import Plan
 from llmtask.service.result import Event, PartialEvent, ReasoningEvent, ResultEvent, RetryEvent, TaskResult, TextEvent
 from llmtask.tokens import Tokens, estimate
-from llmtask.usage import UsageLog, UsageLogWarning, UsageRow, new_id, timestamp
+from llmtask.usage import UsageLog, UsageRow, new_id, timestamp
 
 _ASK_AGAIN = frozenset({Failure.SCHEMA_INVALID, Failure.BLANK, Failure.REASONING_ONLY})
 
@@ -43,6 +42,7 @@ class _Call:
     """One model call while it goes on."""
 
     attempt: int
+    id: str = field(default_factory=new_id)
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
     begun: float = field(default_factory=time.perf_counter)
     text: list[str] = field(default_factory=list)
@@ -126,9 +126,10 @@ class TaskRun:
                 return
 
     def _attempt(self, call: _Call, request: Request) -> Generator[Step, Delta | None, TaskResult]:
-        """One call, from its opening to its row."""
+        """One call, from the opening of its row to its close."""
         error: CallError | None = CallError("interrupted", Failure.INTERRUPTED)
         try:
+            self._open_row(call, request)
             yield Ask(request)
             yield from self._listen(call)
             result = self._result(call)
@@ -212,18 +213,20 @@ class TaskRun:
         asked = Turn("user", self._plan.prompt.reask(error.problems))
         return replace(request, turns=(*request.turns, said, asked))
 
+    def _open_row(self, call: _Call, request: Request) -> None:
+        """Write the call's row before the call, so that it is there whatever ends the process."""
+        if self._log is not None:
+            self._log.begin(self._row(call, self._estimated(call, request, None), None, None))
+            call.begun = time.perf_counter()  # a log that has to be waited for is no latency of the model's
+
     def _account(self, call: _Call, request: Request, error: CallError | None) -> None:
-        """Count the call's tokens and money, and write its row."""
+        """Count the call's tokens and money, and close its row."""
         tokens = call.tokens or self._estimated(call, request, error)
         cost = get_cost(self._plan.route.model_id, tokens, at=call.at, project=self._plan.project)
         self._tokens = tokens if call.attempt == 1 else self._tokens + tokens
         self._cost = _added(self._cost, cost) if call.attempt > 1 else cost
-        if self._log is None:
-            return
-        try:
-            self._log.record(self._row(call, tokens, cost, error))
-        except UsageLogError as log_error:
-            warnings.warn(f"this call was not logged: {log_error}", UsageLogWarning, stacklevel=2)
+        if self._log is not None:
+            self._log.finish(self._row(call, tokens, cost, error))
 
     def _estimated(self, call: _Call, request: Request, error: CallError | None) -> Tokens:
         """Tokens by the characters, for a call that reported none; one that was refused or never arrived used none."""
@@ -237,7 +240,7 @@ class TaskRun:
     def _row(self, call: _Call, tokens: Tokens, cost: Cost | None, error: CallError | None) -> UsageRow:
         plan, route = self._plan, self._plan.route
         return UsageRow(
-            id=new_id(),
+            id=call.id,
             user_id=plan.user_id,
             service_id=plan.service_id,
             task_template_id=plan.task,

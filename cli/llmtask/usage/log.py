@@ -1,93 +1,45 @@
 """The usage log: the data access layer over one SQLite file. One row per model call; never any content."""
 
+import errno
 import os
-import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass, fields
-from datetime import UTC, datetime
+from dataclasses import astuple
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, TypeVar
 
-from llmtask.errors import UsageLogError
-from llmtask.money import Cost, Currency
+from llmtask.errors import Failure, UsageLogError
 from llmtask.usage.migrations import NAMES, SET, migrate
+from llmtask.usage.row import COLUMNS, UsageRow
+from llmtask.usage.spool import NewerRowError, Spool, read, set_aside, text
 
 DB_VARIABLE = "LLMTASK_DB"
 
-_LONGEST_MESSAGE = 500  # characters of an error message that are kept
-_BUSY_S = 5.0  # how long to wait for another writer
-_TRIES = 20  # of turning WAL on, which does not wait by itself
+_BUSY_S = 5.0  # how long a command about the log waits for another writer
+_PATIENCE_S = 1.0  # how long a call's row waits for one, before the call and after it
+_IMPATIENCE_S = 0.05  # how long it waits in a process that has waited in vain
+# Between two tries. SQLite's own pauses grow to 0.1 s, so that of many writers some wait for seconds, and some of its
+# statements don't wait at all.
+_PAUSE_S = 0.003
+
+_Found = TypeVar("_Found")
 
 
 class UsageLogWarning(UserWarning):
-    """A row could not be written; the run went on."""
+    """A row could not be written to the log; the run went on."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageRow:
-    """One model call, as table `llm_usage_logs` holds it: a field per column, in the table's words."""
-
-    id: str
-    user_id: str | None = None
-    service_id: str | None = None
-    task_template_id: str
-    provider: str
-    model_id: str
-    input_tokens: int = 0
-    output_tokens: int = 0
-    total_tokens: int = 0
-    latency_ms: int
-    cost: float | None = None
-    is_stream: bool = False
-    is_success: bool = True
-    error_message: str | None = None
-    created_at: str
-    cost_nanos: int | None = None
-    currency: str | None = None
-    upstream_model: str | None = None
-    queue_id: str | None = None
-    tier: str | None = None
-    worker: str | None = None
-    locale: str | None = None
-    prompt_hash: str | None = None
-    cached_tokens: int = 0
-    reasoning_tokens: int = 0
-    first_token_ms: int | None = None
-    attempt: int = 1
-    run_id: str
-    finish_reason: str | None = None
-    error_class: str | None = None
-    is_estimate: bool = False
-
-    @property
-    def price(self) -> Cost | None:
-        """What the call cost; None where it is unpriced."""
-        if self.cost_nanos is None or self.currency not in get_args(Currency):
-            return None
-        return Cost(self.cost_nanos, cast("Currency", self.currency))
-
-    def __post_init__(self) -> None:
-        """Keep the error message to its length."""
-        if self.error_message:
-            object.__setattr__(self, "error_message", self.error_message[:_LONGEST_MESSAGE])
-
-
-COLUMNS = tuple(one.name for one in fields(UsageRow))
-_INSERT = f"INSERT INTO llm_usage_logs ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608  # our names
-
-
-def new_id() -> str:
-    """An id that no other has and that sorts by time: 12 hex digits of milliseconds, 20 at random."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
-
-
-def timestamp(at: datetime) -> str:
-    """An instant as the log writes it, such as 2026-11-23T09:30:00.000Z."""
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+_NAMES = ", ".join(COLUMNS)
+_INSERT = f"INSERT INTO llm_usage_logs ({_NAMES}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608  # our names
+# What is finished stays as it is: a begin that comes late opens nothing again, an end that comes twice changes nothing.
+_WRITE = f"""
+    {_INSERT} ON CONFLICT (id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])}
+    WHERE llm_usage_logs.error_class = '{Failure.UNFINISHED.value}'
+"""
 
 
 def default_path() -> Path:
@@ -106,17 +58,51 @@ class UsageLog:
     def __init__(self, path: Path | None = None) -> None:
         """Name the file; the default path where it is left out."""
         self.path = path or default_path()
+        self._spool = Spool(self.path)
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.Lock()
+        self._patience_s = _PATIENCE_S
+
+    def begin(self, row: UsageRow) -> None:
+        """Write the row of a call that is about to begin, as unfinished: it is there whatever ends the process.
+
+        Where the log cannot be written, the row goes to the spool; `finish` says so.
+        """
+        self._keep(row.opened())
+
+    def finish(self, row: UsageRow) -> None:
+        """Close the row of a call that has ended, and take in what waits in the spool.
+
+        Where the log cannot be written, the row goes to the spool and a UsageLogWarning says where that is; where that
+        cannot be written either, the warning holds the row.
+        """
+        problem = self._keep(row)
+        if problem:
+            warnings.warn(problem, UsageLogWarning, stacklevel=2)
+        else:
+            self.drain()
 
     def record(self, row: UsageRow) -> None:
-        """Add a row; it is on disk when this returns.
+        """Add the row of a call that has ended; it is on disk when this returns.
 
         Raises:
             UsageLogError: It cannot be written.
         """
-        with self._lock, _errors_named(self.path):
-            self._opened().execute(_INSERT, astuple(row))
+        self._patiently(lambda connection: connection.execute(_INSERT, _bound(row)))
+
+    def drain(self) -> None:
+        """Take in the rows that wait in the spool; a UsageLogWarning says why one has to wait on."""
+        files = self._spool.files()
+        if not files:
+            return
+        try:
+            problems = self._patiently(lambda connection: self._drained(connection, files), _PATIENCE_S)
+        except UsageLogError as error:
+            count = len({file.name.partition(".")[0] for file in files})
+            problems = [f"{count} {'row waits' if count == 1 else 'rows wait'} in {files[0].parent}: {error}"]
+        if problems:
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            warnings.warn(problems[0] + more, UsageLogWarning, stacklevel=2)
 
     def latest(self, count: int) -> list[UsageRow]:
         """The last calls, the newest first; empty where there is no log yet.
@@ -124,8 +110,7 @@ class UsageLog:
         Raises:
             UsageLogError: The log cannot be read.
         """
-        names = ", ".join(COLUMNS)
-        rows = self.query(f"SELECT {names} FROM llm_usage_logs ORDER BY created_at DESC, id DESC LIMIT ?", (count,))  # noqa: S608
+        rows = self.query(f"SELECT {_NAMES} FROM llm_usage_logs ORDER BY created_at DESC, id DESC LIMIT ?", (count,))  # noqa: S608
         return [
             UsageRow(**{name: _read(name, value) for name, value in zip(COLUMNS, row, strict=True)}) for row in rows
         ]
@@ -136,12 +121,9 @@ class UsageLog:
         Raises:
             UsageLogError: The log cannot be read.
         """
-        with self._lock, _errors_named(self.path):
-            if self._connection is None and not self.path.exists():
-                return []
-            if self._connection is None:
-                _check_is_ours(self.path)
-            return self._opened().execute(sql, parameters).fetchall()
+        if self._connection is None and not self.path.exists():
+            return []
+        return self._patiently(lambda connection: connection.execute(sql, parameters).fetchall())
 
     def check(self) -> None:
         """Open it, and make its tables where they are missing.
@@ -149,10 +131,7 @@ class UsageLog:
         Raises:
             UsageLogError: It cannot be written.
         """
-        with self._lock, _errors_named(self.path):
-            connection = self._opened()
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("ROLLBACK")
+        self._patiently(lambda connection: connection.executescript("BEGIN IMMEDIATE; ROLLBACK"))
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
@@ -161,10 +140,67 @@ class UsageLog:
                 self._connection.close()
                 self._connection = None
 
+    def _keep(self, row: UsageRow) -> str:
+        """Write a row to the log, or else to the spool.
+
+        Returns:
+            Where it is instead, and why; empty where it is in the log.
+        """
+        try:
+            self._write(row)
+        except UsageLogError as error:
+            try:
+                return f"this call's row waits in {self._spool.put(row)}: {error}"
+            except OSError as spool_error:
+                reason = spool_error.strerror or type(spool_error).__name__
+                return f"this call was not logged, and its row can wait nowhere ({reason}): {text(row)}; {error}"
+        return ""
+
+    def _write(self, row: UsageRow) -> None:
+        try:
+            self._patiently(lambda connection: connection.execute(_WRITE, _bound(row)), self._patience_s)
+        except UsageLogError:
+            self._patience_s = _IMPATIENCE_S
+            self.close()  # what is wrong with the file may have been put right by the next time
+            raise
+        self._patience_s = _PATIENCE_S
+
+    def _drained(self, connection: sqlite3.Connection, files: Iterable[Path]) -> list[str]:
+        """Bring the rows of files into the log.
+
+        Returns:
+            What is wrong with those that could not be brought in.
+        """
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            problems = {file: _problem(connection, file) for file in files}
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        self._spool.remove(file for file, problem in problems.items() if not problem)
+        return [problem for problem in problems.values() if problem]
+
+    def _patiently(self, work: Callable[[sqlite3.Connection], _Found], patience_s: float = _BUSY_S) -> _Found:
+        """Do something with the open log, trying again for so long while another program holds it.
+
+        Raises:
+            UsageLogError: It cannot be done.
+        """
+        until = time.monotonic() + patience_s
+        with self._lock, _errors_named(self.path):
+            while True:
+                try:
+                    return work(self._opened())
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                        raise
+                time.sleep(_PAUSE_S)
+
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
             _make_private(self.path)
-            connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
             try:
                 _ready(connection)
             except BaseException:
@@ -174,60 +210,78 @@ class UsageLog:
         return self._connection
 
 
+def _bound(row: UsageRow) -> tuple[Any, ...]:
+    """A row's values for SQLite, which takes no lone surrogates; arguments that are no UTF-8 bring some."""
+    return tuple(
+        value if not isinstance(value, str) or value.isascii() else value.encode(errors="backslashreplace").decode()
+        for value in astuple(row)
+    )
+
+
+def _problem(connection: sqlite3.Connection, file: Path) -> str:
+    """Write the row that waits in a file.
+
+    Returns:
+        Why it cannot be written; empty where it is in the log.
+    """
+    try:
+        connection.execute(_WRITE, _bound(read(file)))
+    except FileNotFoundError:  # another process brought it in
+        return ""
+    except OSError as error:
+        return f"{file} cannot be read ({error.strerror}); its row waits on"
+    except NewerRowError:
+        return f"{file} is the row of a newer llmtask; it waits until this one is upgraded"
+    except (ValueError, OverflowError):
+        return f"{set_aside(file)} holds no row of a usage log; it is kept for you to look at"
+    return ""
+
+
 def _read(column: str, value: Any) -> Any:
     """A value as `UsageRow` has it: SQLite knows no booleans."""
     return bool(value) if column.startswith("is_") else value
 
 
-def _check_is_ours(path: Path) -> None:
-    """Refuse to read, and so to add tables to, a database that is no usage log.
+def _make_private(path: Path) -> None:
+    """An empty file that its owner alone can read, where there is none.
+
+    One that is there is not opened: closing it again would drop the locks of every connection that this process has.
 
     Raises:
-        UsageLogError: It has tables, and ours is not among them.
+        OSError: It cannot be made, or is there and cannot be written.
     """
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)
-    try:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    finally:
-        connection.close()
-    if tables and "llm_usage_logs" not in tables:
-        message = "is a database of something else; name the usage log with --db or LLMTASK_DB"
-        raise UsageLogError(message)
-
-
-def _make_private(path: Path) -> None:
-    """An empty file that its owner alone can read, where there is none."""
     with suppress(FileExistsError):  # a file where the folder should be: opening says it better
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        problem = errno.EISDIR if path.is_dir() else 0 if _may_write(path) else errno.EACCES
+        if problem:
+            raise OSError(problem, os.strerror(problem)) from None
+
+
+def _may_write(path: Path) -> bool:
+    return os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _ready(connection: sqlite3.Connection) -> None:
     """WAL mode and this release's tables.
 
     Raises:
-        UsageLogError: A newer release made the log.
+        UsageLogError: It is no usage log, or a newer release made it.
     """
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if tables and "llm_usage_logs" not in tables:
+        message = "is a database of something else; name the usage log with --db or LLMTASK_DB"
+        raise UsageLogError(message)
     if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        _turn_wal_on(connection)
+        connection.execute("PRAGMA journal_mode = WAL")
     applied = _applied(connection)
     if not set(applied) <= set(NAMES):
         message = "was written by a newer llmtask; upgrade this one, or name another log with --db or LLMTASK_DB"
         raise UsageLogError(message)
     if len(applied) < len(NAMES):
         migrate(connection)
-
-
-def _turn_wal_on(connection: sqlite3.Connection) -> None:
-    for attempt in range(_TRIES):
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if attempt == _TRIES - 1:
-                raise
-            time.sleep(0.01 * (attempt + 1))
-        else:
-            return
 
 
 def _applied(connection: sqlite3.Connection) -> list[str]:
@@ -251,7 +305,7 @@ def _errors_named(path: Path) -> Iterator[None]:
         hint = "another program holds it; try again" if busy else way_out
         message = f"usage log {path}: {error}; {hint}"
         raise UsageLogError(message) from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.Error, OverflowError) as error:  # a vendor may count more than SQLite holds
         message = f"usage log {path}: {error}; {way_out}"
         raise UsageLogError(message) from error
     except OSError as error:

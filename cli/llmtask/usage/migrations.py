@@ -9,17 +9,18 @@ if TYPE_CHECKING:
     from sqlite_utils.migrations import Migrations
 
 SET = "llmtask"
-NAMES = ("0001_usage_log",)
+NAMES = ("0001_usage_log", "0002_repair_level")
 """The migrations of this release, in order: known without importing sqlite-utils."""
 
 
 def migrate(connection: "Connection") -> None:
     """Bring a database to this release's tables; safe in many processes at once: the first one in does it."""
-    from sqlite_utils import Database  # 0.1 s that an up-to-date log saves
+    from sqlite_utils import Database  # 0.1 s that an up-to-date log saves, and that must not be spent in the lock
 
+    migrations = _migrations()
     connection.execute("BEGIN IMMEDIATE")
     try:
-        _migrations().apply(Database(connection))
+        migrations.apply(Database(connection))
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
@@ -30,7 +31,7 @@ def _migrations() -> "Migrations":
     from sqlite_utils.migrations import Migrations
 
     migrations = Migrations(SET)
-    for name, step in zip(NAMES, (_usage_log,), strict=True):
+    for name, step in zip(NAMES, (_usage_log, _repair_level), strict=True):
         migrations(name=name)(step)
     return migrations
 
@@ -96,3 +97,8 @@ def _usage_log(db: "Database") -> None:
     db.table("llm_usage_logs").create(columns, pk="id", not_null=required, defaults=zero)
     for column in ("user_id", "task_template_id"):
         db.execute(f"CREATE INDEX llm_usage_logs_{column}_created_at ON llm_usage_logs ({column}, created_at DESC)")
+
+
+def _repair_level(db: "Database") -> None:
+    """How much an answer had to be helped before it fitted; null for older calls, and for those without an answer."""
+    db.table("llm_usage_logs").add_column("repair_level", str)

@@ -8,7 +8,8 @@ from typing import Literal, get_args
 
 from llmtask.errors import UsageError
 from llmtask.money import NANOS
-from llmtask.usage.log import UsageLog, timestamp
+from llmtask.usage.log import UsageLog
+from llmtask.usage.row import timestamp
 
 GroupBy = Literal["model", "task", "provider", "day", "user", "tier"]
 GROUPS: tuple[GroupBy, ...] = get_args(GroupBy)
