@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -124,6 +125,27 @@ def test_the_table_shows_every_group_and_a_total(command: Command) -> None:
     assert lines[0] == ["model", "calls", "failed", "in", "cached", "out", "cost", "mean", "s"]
     assert " ".join(lines[2]) == "deepseek-chat 3 1 3,000 - 300 ¥0.0028 + $0.00021 2.00"
     assert " ".join(lines[-1]) == "total 5 1 5,000 - 500 ¥0.0028 + $0.00021 + 1 unpriced 2.00"
+
+
+@pytest.mark.usefixtures("history")
+def test_a_call_without_an_end_shows_in_every_form_and_is_never_free(command: Command, tmp_path: Path) -> None:
+    assert "unfinished" not in command("usage", "report").stdout
+    with closing(UsageLog(tmp_path / "usage.db")) as log:
+        for number in (6, 7):
+            log.begin(row(number))
+    outcome = command("usage", "report")
+    lines = [" ".join(line.split()) for line in outcome.stdout.splitlines() if line.strip()]
+    assert lines[2] == "deepseek-chat 5 1 ~5,000 - ~500 ¥0.0028 + $0.00021 + 2 unfinished 2.00"
+    note = "2 calls have no end: killed, or still going on; what was sent may have been billed\n"
+    assert outcome.stderr == note
+    assert report(command)["deepseek-chat"]["unfinished"] == 2
+    [first, *_] = csv.DictReader(io.StringIO(command("usage", "report", "--format", "csv").stdout))
+    assert (first["calls"], first["failed"], first["unfinished"], first["unpriced"]) == ("5", "1", "2", "0")
+    listed = command("usage", "list", "-n", "2")
+    assert [line.split()[-3:] for line in listed.stdout.splitlines() if "job_match" in line] == [
+        ["unknown", "-", "unfinished"]
+    ] * 2
+    assert listed.stderr == note
 
 
 @pytest.mark.usefixtures("history")

@@ -112,6 +112,23 @@ def test_every_sum_is_made(log: UsageLog) -> None:
     assert Summary("none").mean_latency_ms == 0
 
 
+def test_a_call_without_an_end_is_counted_apart(log: UsageLog) -> None:
+    unfinished = {
+        "is_success": False,
+        "is_estimate": True,
+        "error_class": "unfinished",
+        "cost_nanos": None,
+        "currency": None,
+    }
+    call(log, **unfinished, input_tokens=7, latency_ms=0)
+    call(log, latency_ms=100, cost_nanos=5, input_tokens=1)
+    call(log, latency_ms=300, cost_nanos=0, is_success=False, error_class="timeout")
+    [found] = report(log).groups
+    assert (found.calls, found.unfinished, found.failed, found.unpriced, found.estimated) == (3, 1, 1, 0, 1)
+    assert (found.mean_latency_ms, found.cost_nanos, found.input_tokens) == (200, {"CNY": 5}, 8)
+    assert Summary("all", calls=2, unfinished=2).mean_latency_ms == 0
+
+
 def test_two_currencies_are_kept_apart(log: UsageLog) -> None:
     call(log, cost_nanos=1_500_000_000, currency="USD")
     call(log, cost_nanos=1, currency="CNY")

@@ -3,18 +3,23 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
+from typer.testing import CliRunner
 
 import llmtask
 from llmtask.errors import ExitCode
+from llmtask.main import app
 from tests.wire.conftest import EXAMPLES, MATCH, Outcome
 from tests.wire.vendor import Reply, VendorServer
 
@@ -143,3 +148,64 @@ def test_a_signal_leaves_the_calls_row(
     [row] = llmtask.UsageLog(db).latest(10)
     assert row.error_class == "interrupted"
     assert row.input_tokens > 0
+
+
+def killed(argv: list[str], project: llmtask.Project, db: Path, deepseek: VendorServer) -> None:
+    """A run that is killed, so that it can say nothing any more, while the vendor still answers."""
+    deepseek.queue(Reply(ANSWER, hang_after_chunks=2))
+    run = [sys.executable, "-m", "llmtask", "run", "job_match", "-i", RESUME, "--db", str(db), *argv]
+    with subprocess.Popen(
+        [*run, "--project", str(project.root)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        while not deepseek.in_flight:
+            time.sleep(0.01)
+        process.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("is_locked", [False, True])
+def test_a_killed_call_is_in_the_report_as_unfinished_and_never_as_free(
+    is_locked: bool, vendors: Callable[..., llmtask.Project], deepseek: VendorServer, tmp_path: Path
+) -> None:
+    project, db = vendors(), tmp_path / "killed.db"
+    with closing(llmtask.UsageLog(db)) as log:
+        log.check()
+    with closing(sqlite3.connect(db, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE" if is_locked else "BEGIN")
+        killed(["--no-stream"], project, db, deepseek)
+    usage = ["--db", str(db)]
+    total = json.loads(CliRunner().invoke(app, ["usage", "report", "--format", "json", *usage]).stdout)["total"]
+    assert (total["calls"], total["unfinished"], total["failed"], total["unpriced"]) == (1, 1, 0, 0)
+    assert (total["cost"], total["mean_latency_ms"], total["estimated"]) == ({}, 0, 1)
+    assert total["input_tokens"] > 0
+    shown = CliRunner().invoke(app, ["usage", "report", *usage])
+    assert "1 unfinished" in shown.stdout
+    assert shown.stderr == "1 call has no end: killed, or still going on; what was sent may have been billed\n"
+    listed = CliRunner().invoke(app, ["usage", "list", *usage])
+    assert "unknown" in listed.stdout
+    assert "unfinished" in listed.stdout
+
+
+def test_a_call_is_in_the_log_while_it_goes_on(
+    vendors: Callable[..., llmtask.Project], deepseek: VendorServer, tmp_path: Path
+) -> None:
+    deepseek.queue(Reply(ANSWER))
+    log = llmtask.UsageLog(tmp_path / "open.db")
+    events = llmtask.run_streaming_task("job_match", {"resume": "x" * 100}, project=vendors(), log=log)
+    next(iter(events))
+    [begun] = log.latest(10)
+    assert begun.error_class == "unfinished"
+    list(events)
+    [ended] = log.latest(10)
+    assert (ended.id, ended.is_success, ended.created_at) == (begun.id, True, begun.created_at)
+    assert ended.error_class is None
+
+
+def test_what_is_refused_before_it_is_sent_leaves_no_row(
+    vendors: Callable[..., llmtask.Project], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, log = vendors(), llmtask.UsageLog(tmp_path / "none.db")
+    monkeypatch.delenv("DEEPSEEK_API_KEY")
+    with pytest.raises(llmtask.KeyMissingError):
+        llmtask.run_structured_task("job_match", {"resume": "x" * 100}, project=project, log=log)
+    assert not log.path.exists()

@@ -47,6 +47,7 @@ def show_report(
     """
     group = cast("GroupBy", by.value)
     log = usage_log(db)
+    log.drain()
     found = report(log, group, instant(since) if since else None, instant(until) if until else None)
     if form is Format.JSON:
         groups = [_as_json(one) for one in found.groups]
@@ -69,6 +70,7 @@ def show_list(
 ) -> None:
     """Show the last calls, the newest first."""
     log = usage_log(db)
+    log.drain()
     rows = log.latest(count)
     if as_json:
         answer(json_text([asdict(row) for row in rows]))
@@ -99,6 +101,7 @@ def _as_csv(found: Report) -> str:
     names = (
         "calls",
         "failed",
+        "unfinished",
         "input_tokens",
         "cached_tokens",
         "output_tokens",

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Literal, get_args
 
-from llmtask.errors import UsageError
+from llmtask.errors import Failure, UsageError
 from llmtask.money import NANOS
 from llmtask.usage.log import UsageLog
 from llmtask.usage.row import timestamp
@@ -22,6 +22,7 @@ _COLUMN: dict[GroupBy, str] = {
     "user": "user_id",
     "tier": "tier",
 }
+_ENDED = f"(error_class IS NOT '{Failure.UNFINISHED.value}')"
 _SPAN = re.compile(r"(\d+)\s*([hdwm])")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1), "m": timedelta(days=30)}
 
@@ -35,6 +36,8 @@ class Summary:
     calls: int = 0
     failed: int = 0
     """Calls that gave no valid answer; they are among `calls`, and their cost is counted."""
+    unfinished: int = 0
+    """Calls without an end: killed, or still going on; they are among `calls`, and what they cost is not known."""
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
@@ -55,8 +58,9 @@ class Summary:
 
     @property
     def mean_latency_ms(self) -> int:
-        """The mean latency of a call."""
-        return round(self.latency_ms / self.calls) if self.calls else 0
+        """The mean latency of a call that has ended."""
+        ended = self.calls - self.unfinished
+        return round(self.latency_ms / ended) if ended else 0
 
     def add(self, other: "Summary") -> None:
         """Take another group's calls in."""
@@ -69,6 +73,7 @@ class Summary:
 _SUMS = (
     "calls",
     "failed",
+    "unfinished",
     "input_tokens",
     "cached_tokens",
     "output_tokens",
@@ -104,11 +109,11 @@ def report(
         UsageLogError: The log cannot be read.
     """
     sql = f"""
-        SELECT {_COLUMN[by]}, currency, count(*), count(*) - sum(is_success), sum(input_tokens), sum(cached_tokens),
-               sum(output_tokens), sum(reasoning_tokens), sum(is_estimate), sum(cost_nanos IS NULL), sum(latency_ms),
-               coalesce(sum(cost_nanos), 0)
+        SELECT {_COLUMN[by]}, currency, count(*), sum(NOT is_success AND {_ENDED}), sum(NOT {_ENDED}),
+               sum(input_tokens), sum(cached_tokens), sum(output_tokens), sum(reasoning_tokens), sum(is_estimate),
+               sum(cost_nanos IS NULL AND {_ENDED}), sum(latency_ms), coalesce(sum(cost_nanos), 0)
         FROM llm_usage_logs WHERE created_at >= ? AND created_at < ? GROUP BY 1, 2
-    """  # noqa: S608  # the column comes from the table above
+    """  # noqa: S608  # names and words of our own
     bounds = (timestamp(since) if since else "", timestamp(until) if until else "~")
     groups: dict[str, Summary] = {}
     total = Summary("total")

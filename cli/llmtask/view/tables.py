@@ -5,7 +5,7 @@ from typing import Literal
 
 from llmtask.usage import Report, Summary, UsageRow
 from llmtask.view import words
-from llmtask.view.console import draw, harmless, stdout
+from llmtask.view.console import draw, harmless, note, stdout
 
 _NARROWEST = 8  # characters of a column of text, however small the terminal is
 _PADDING = 3  # between two columns
@@ -53,6 +53,7 @@ def usage_report(report: Report) -> None:
     if len(rows) != 1:
         rows.append(_summary_cells(report.total, "total"))
     table((report.by, *_NUMBERS), rows, _NUMBERS)
+    _note_unfinished(report.total.unfinished)
 
 
 def _summary_cells(one: Summary, name: str) -> list[str]:
@@ -64,12 +65,18 @@ def _summary_cells(one: Summary, name: str) -> list[str]:
         f"{about}{one.input_tokens:,}",
         f"{one.cached_tokens:,}" if one.cached_tokens else "-",
         f"{about}{one.output_tokens:,}",
-        words.costs(one.costs, one.unpriced),
+        words.costs(one.costs, one.unpriced, one.unfinished),
         f"{one.mean_latency_ms / 1000:.2f}",
     ]
 
 
-def usage_list(rows: Iterable[UsageRow]) -> None:
+def _note_unfinished(count: int) -> None:
+    if count:
+        calls = "1 call has" if count == 1 else f"{count:,} calls have"
+        note(f"{calls} no end: killed, or still going on; what was sent may have been billed", style="yellow")
+
+
+def usage_list(rows: Sequence[UsageRow]) -> None:
     """The last calls, a line each."""
     table(
         ("when (UTC)", "task", "model", "tokens", "cost", "s", "end"),
@@ -79,11 +86,12 @@ def usage_list(rows: Iterable[UsageRow]) -> None:
                 row.task_template_id,
                 row.model_id,
                 f"{'~' if row.is_estimate else ''}{row.total_tokens:,}",
-                words.cost(row.price),
-                f"{row.latency_ms / 1000:.2f}",
+                "unknown" if row.is_unfinished else words.cost(row.price),
+                "-" if row.is_unfinished else f"{row.latency_ms / 1000:.2f}",
                 "ok" if row.is_success else (row.error_class or "failed"),
             )
             for row in rows
         ),
         ("tokens", "cost", "s"),
     )
+    _note_unfinished(sum(row.is_unfinished for row in rows))

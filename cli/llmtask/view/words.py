@@ -23,11 +23,13 @@ def cost(value: Cost | None) -> str:
     return money(value.amount, value.currency) if value else "unpriced"
 
 
-def costs(amounts: dict[str, Decimal], unpriced: int) -> str:
+def costs(amounts: dict[str, Decimal], unpriced: int, unfinished: int) -> str:
     """The costs of a group: one amount per currency, and how many calls are in none of them."""
     parts = [money(amount, currency) for currency, amount in amounts.items()]
     if unpriced:
         parts.append(f"{unpriced:,} unpriced")
+    if unfinished:
+        parts.append(f"{unfinished:,} unfinished")
     return " + ".join(parts) or "-"
 
 
