@@ -22,7 +22,7 @@ _COLUMN: dict[GroupBy, str] = {
     "user": "user_id",
     "tier": "tier",
 }
-_ENDED = f"(error_class IS NOT '{Failure.UNFINISHED.value}')"
+_UNFINISHED = f"count(*) FILTER (WHERE error_class = '{Failure.UNFINISHED.value}')"  # no success, and no cost
 _SPAN = re.compile(r"(\d+)\s*([hdwm])")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1), "m": timedelta(days=30)}
 
@@ -109,9 +109,9 @@ def report(
         UsageLogError: The log cannot be read.
     """
     sql = f"""
-        SELECT {_COLUMN[by]}, currency, count(*), sum(NOT is_success AND {_ENDED}), sum(NOT {_ENDED}),
+        SELECT {_COLUMN[by]}, currency, count(*), count(*) - sum(is_success) - {_UNFINISHED}, {_UNFINISHED},
                sum(input_tokens), sum(cached_tokens), sum(output_tokens), sum(reasoning_tokens), sum(is_estimate),
-               sum(cost_nanos IS NULL AND {_ENDED}), sum(latency_ms), coalesce(sum(cost_nanos), 0)
+               sum(cost_nanos IS NULL) - {_UNFINISHED}, sum(latency_ms), coalesce(sum(cost_nanos), 0)
         FROM llm_usage_logs WHERE created_at >= ? AND created_at < ? GROUP BY 1, 2
     """  # noqa: S608  # names and words of our own
     bounds = (timestamp(since) if since else "", timestamp(until) if until else "~")
