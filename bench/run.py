@@ -126,7 +126,13 @@ def main() -> None:
         (work / "config.yaml").write_text(
             f"providers: {{deepseek: {{base_url: {server.base_url}}}}}\n", encoding="utf-8"
         )
-        env = {**os.environ, "DEEPSEEK_API_KEY": KEY, "LLMTASK_DB": str(work / "u.db"), "LLMTASK_PROJECT": folder}
+        own = {
+            "DEEPSEEK_API_KEY": KEY,
+            "LLMTASK_DB": str(work / "u.db"),
+            "LLMTASK_PROJECT": folder,
+            "LLMTASK_TRUST": "1",
+        }
+        env = {**os.environ, **own}
         env.pop("PYTHONDONTWRITEBYTECODE", None)
         rows(work / "big.db", 100_000)
         report(work, server, env, rounds)

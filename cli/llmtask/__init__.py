@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         KeyMissingError,
         LlmtaskError,
         ProjectError,
+        UntrustedError,
         UsageError,
         UsageLogError,
     )
@@ -62,6 +63,7 @@ __all__ = [
     "TaskResult",
     "TextEvent",
     "Tokens",
+    "UntrustedError",
     "UsageError",
     "UsageLog",
     "UsageLogError",
@@ -88,6 +90,7 @@ _HOME = {  # where each name lives
         "KeyMissingError",
         "LlmtaskError",
         "ProjectError",
+        "UntrustedError",
         "UsageError",
         "UsageLogError",
     ),

@@ -3,6 +3,7 @@
 LlmtaskError                 a handled error: one sentence plus the way out
 ├── UsageError               what was asked cannot be done as asked             exit 2
 ├── ProjectError             a project file is wrong: names file and line       exit 3
+├── UntrustedError           the project would run code or reach for keys        exit 3
 ├── KeyMissingError          no key for the provider                            exit 4
 ├── UsageLogError            the usage log cannot be read or written            exit 3
 └── CallError                a model call gave no answer; carries its Failure   exit 4, 5, 6 or 7
@@ -26,7 +27,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     """The command, an option or an input is wrong."""
     PROJECT = 3
-    """A project file (config, prompt, schema) or the usage log is wrong."""
+    """A project file (config, prompt, schema) or the usage log is wrong, or the project is not trusted."""
     KEY = 4
     """The provider's key is missing or was refused."""
     PROVIDER = 5
@@ -89,6 +90,12 @@ class UsageError(LlmtaskError):
 
 class ProjectError(LlmtaskError):
     """A project file is wrong; the text begins with `file:line:` where there is a line."""
+
+    exit_code = ExitCode.PROJECT
+
+
+class UntrustedError(LlmtaskError):
+    """The project would run code of its own or reach for keys, and nobody said that it may."""
 
     exit_code = ExitCode.PROJECT
 

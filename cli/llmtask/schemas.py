@@ -1,18 +1,23 @@
-"""The schema classes of a project's tasks, imported by path from schemas/*.py."""
+"""The schema classes of a project's tasks, imported by path from schemas/*.py, from source alone."""
 
 import contextlib
 import hashlib
 import importlib
 import sys
 import traceback
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from pydantic import BaseModel
 
 from llmtask.errors import ProjectError, did_you_mean
-from llmtask.project import Project, shown
+from llmtask.project import Project, is_starters, python_files, require_trust, shown, starter_root
+
+_PACKAGE = "_llmtask_schemas_"
 
 
 def load_schema(project: Project, task: str) -> type[BaseModel]:
@@ -20,6 +25,7 @@ def load_schema(project: Project, task: str) -> type[BaseModel]:
 
     Raises:
         UsageError: There is no such task.
+        UntrustedError: The file is the project's own, and the project is not trusted.
         ProjectError: The file or the class is missing, or the file fails to import.
     """
     reference = project.config.tasks[project.task_id(task)].schema_
@@ -29,7 +35,7 @@ def load_schema(project: Project, task: str) -> type[BaseModel]:
         missing = f"{shown(project.root)}/schemas/{file}.py"
         message = f"config.yaml: tasks.{task}.schema is {reference!r}, and there is no {missing}"
         raise ProjectError(message)
-    module = _module(path)
+    module = _module(_vetted(project, path))
     schema = getattr(module, name, None)
     if not (isinstance(schema, type) and issubclass(schema, BaseModel)):
         classes = [key for key, value in vars(module).items() if isinstance(value, type) and value is not BaseModel]
@@ -95,17 +101,60 @@ def _refers(node: Any) -> bool:
     return isinstance(node, list) and any(_refers(one) for one in node)
 
 
+def _vetted(project: Project, path: Path) -> Path:
+    """The file to import: the starter's own where it is the same to the byte, so that its neighbours are too.
+
+    Raises:
+        UntrustedError: It is another, and the project is not trusted.
+    """
+    starters = starter_root() / "schemas" / path.name
+    if path == starters or is_starters(path):
+        return starters
+    require_trust(project)
+    return path
+
+
+class _SourceLoader(SourceFileLoader):
+    """Compiles what the source says: a `.pyc` beside it may say anything, and nobody who trusts the source sees it."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+class _Finder(MetaPathFinder):
+    """Finds what schema files import of their neighbours: the source that trust covers, nothing compiled."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: ModuleType | None = None,  # noqa: ARG002  # as Python calls it
+    ) -> ModuleSpec | None:
+        if path is None or not fullname.startswith(_PACKAGE):
+            return None
+        covered = {str(file) for file in python_files(Path(sys.modules[fullname.partition(".")[0]].__path__[0]))}
+        for folder in path:
+            spec = FileFinder(folder, (_SourceLoader, [".py"])).find_spec(fullname)
+            if spec is not None and (spec.origin is None or spec.origin in covered):
+                return spec
+        message = f"No module named {fullname!r}"
+        raise ModuleNotFoundError(message, name=fullname)
+
+
 def _module(path: Path) -> ModuleType:
     """The module of a schema file, under a private package named after its folder: two projects never mix.
 
     Raises:
         ProjectError: It fails to import; names the file and the line.
     """
-    package_name = "_llmtask_schemas_" + hashlib.sha256(str(path.parent).encode()).hexdigest()[:12]
+    package_name = _PACKAGE + hashlib.sha256(str(path.parent).encode()).hexdigest()[:12]
     if package_name not in sys.modules:
         package = ModuleType(package_name)
         package.__path__ = [str(path.parent)]
         sys.modules[package_name] = package
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what it prints is no part of the answer
             return importlib.import_module(f"{package_name}.{path.stem}")

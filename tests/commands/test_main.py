@@ -7,7 +7,7 @@ from llmtask.errors import ExitCode
 from llmtask.main import COMMANDS
 from tests.commands.conftest import Command
 
-NAMES = ["run", "route", "usage", "tasks", "prompts", "schema", "models", "doctor", "init"]
+NAMES = ["run", "route", "usage", "tasks", "prompts", "schema", "models", "doctor", "trust", "init"]
 LEAVES = [
     ["run"],
     ["route"],
@@ -22,6 +22,7 @@ LEAVES = [
     ["models", "list"],
     ["models", "check"],
     ["doctor"],
+    ["trust"],
     ["init"],
 ]
 

@@ -31,6 +31,7 @@ LIGHT = [
     ["tasks", "list"],
     ["tasks", "show", "job_match"],
     ["doctor", "--offline"],
+    ["trust", "--show"],
     ["models", "list"],
     ["prompts", "lint"],
     ["prompts", "show", "job_match"],

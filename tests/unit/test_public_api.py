@@ -27,6 +27,7 @@ PUBLIC = [
     "TaskResult",
     "TextEvent",
     "Tokens",
+    "UntrustedError",
     "UsageError",
     "UsageLog",
     "UsageLogError",

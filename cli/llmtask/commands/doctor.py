@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from llmtask import __version__
-from llmtask.commands.options import Database, ProjectFolder, usage_log
-from llmtask.errors import ExitCode, LlmtaskError
-from llmtask.project import Project, load_project, shown
+from llmtask.commands.options import Database, ProjectFolder, TrustOnce, usage_log
+from llmtask.errors import ExitCode, LlmtaskError, UntrustedError
+from llmtask.project import Project, load_project, risks, shown, why_trusted
 from llmtask.prompts import lint
 from llmtask.providers import find_key, reach
 from llmtask.schemas import load_schema
@@ -27,12 +27,13 @@ app = typer.Typer(add_completion=False)
 def doctor(
     offline: Annotated[bool, typer.Option("--offline", help="Reach for no network.")] = False,
     project: ProjectFolder = None,
+    trust: TrustOnce = False,
     db: Database = None,
 ) -> None:
     """Check versions, project files, keys, usage log and endpoints; exits 3 when something is wrong."""
     sound = True
     try:
-        loaded = load_project(project)
+        loaded = load_project(project, trust=trust)
     except LlmtaskError as error:
         _line(False, str(error))
         raise typer.Exit(error.exit_code) from error
@@ -71,17 +72,35 @@ def _project(project: Project) -> Iterator[Finding]:
         f"project {shown(project.root)} ({kind}): "
         f"{len(project.config.tasks)} tasks, {len(project.config.models)} models",
     )
+    yield from _trust(project)
     problems = lint(project)
     for problem in problems:
         yield False, problem
     for task in project.config.tasks:
         try:
             load_schema(project, task)
+        except UntrustedError:
+            problems.append("")  # said already
         except LlmtaskError as error:
             problems.append(str(error))
             yield False, str(error)
     if not problems:
         yield True, f"prompts and schemas are sound ({', '.join(project.locales)})"
+
+
+def _trust(project: Project) -> Iterator[Finding]:
+    """What the project needs trust for, where it does."""
+    try:
+        found = risks(project)
+    except LlmtaskError as error:
+        yield False, str(error)
+        return
+    why = why_trusted(project, found)
+    if why is None:
+        yield from ((False, f"not trusted: {risk.text}") for risk in found)
+        yield None, "what is not trusted was not run and not connected to; look at it, then `llmtask trust`"
+    elif found:
+        yield True, f"trusted to run code and use keys ({why})"
 
 
 def _log(db: Database) -> Iterator[Finding]:
@@ -105,9 +124,12 @@ def _providers(project: Project, offline: bool) -> Iterator[Finding]:
         else:
             yield True, f"{provider_id}: {'key from ' + key.source if key else 'needs no key'}"
         if provider.base_url and not offline:
-            problem = reach(provider.base_url)
-            yield (
-                (None, f"{provider_id}: {provider.base_url} {problem}")
-                if problem
-                else (True, f"{provider_id}: {provider.base_url} answers")
-            )
+            yield _reached(project, provider_id, provider.base_url)
+
+
+def _reached(project: Project, provider_id: str, base_url: str) -> Finding:
+    try:
+        problem = reach(project, provider_id)
+    except UntrustedError:
+        return None, f"{provider_id}: {base_url} is not tried before the project is trusted"
+    return (None, f"{provider_id}: {base_url} {problem}") if problem else (True, f"{provider_id}: {base_url} answers")

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from llmtask.errors import UsageError
-from llmtask.project import CONFIG, shown, starter_root
-from llmtask.view.console import note
+from llmtask.errors import ProjectError, UsageError
+from llmtask.project import CONFIG, shown, starter_root, trust_always
+from llmtask.view.console import note, warn
 
 _FOLDERS = ("prompts", "schemas", "examples")
 _CONFIG_TEXT = """\
@@ -55,6 +55,10 @@ def init(
     except OSError as error:
         message = f"{str(folder)!r} cannot be written ({error.strerror}); choose another folder"
         raise UsageError(message) from error
+    try:
+        trust_always(folder)
+    except ProjectError as error:  # where nothing can be kept, the project is there all the same
+        warn(str(error))
     note(f"made {shown(folder.absolute())}: {CONFIG}, {', '.join(f'{name}/' for name in _FOLDERS)}", style="green")
     example, place = (shlex.quote(str(path)) for path in (folder / "examples" / "resume.zh.md", folder))
     note(f"next: llmtask run job_match --input {example} --model offline --project {place}")

@@ -4,7 +4,15 @@ from typing import Annotated
 
 import typer
 
-from llmtask.commands.options import AsJson, Database, ProjectFolder, model_names, usage_log
+from llmtask.commands.options import (
+    AsJson,
+    Database,
+    ProjectFolder,
+    TrustOnce,
+    model_names,
+    open_project,
+    usage_log,
+)
 from llmtask.project import Project, load_project
 from llmtask.providers import find_key
 from llmtask.view.console import answer, json_text, note
@@ -44,12 +52,13 @@ def show_check(
         str, typer.Argument(metavar="MODEL", help="Model id, or provider/name.", autocompletion=model_names)
     ],
     project: ProjectFolder = None,
+    trust: TrustOnce = False,
     db: Database = None,
 ) -> None:
     """Ask a model one short question; costs next to nothing, is logged, and exits as `run` would."""
     from llmtask.service import check_model  # the whole of a run, which `list` saves
 
-    name = check_model(load_project(project), model, usage_log(db))
+    name = check_model(open_project(project, trust), model, usage_log(db))
     note(f"{model}: answered as {name}", style="green")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmtask.errors import LlmtaskError
+from llmtask.view.console import can_ask, is_yes, note, warn
 
 if TYPE_CHECKING:
     from llmtask.project import Project
@@ -22,6 +23,10 @@ ProjectFolder = Annotated[
         metavar="DIR",
         help="Project folder.  [dim]\\[default: LLMTASK_PROJECT, the nearest, the starter][/]",
     ),
+]
+TrustOnce = Annotated[
+    bool,
+    typer.Option("--trust", help="Let the project run its own code and use its own providers, for this once."),
 ]
 Database = Annotated[
     Path | None,
@@ -66,6 +71,26 @@ Locale = Annotated[
         autocompletion=locale_names,
     ),
 ]
+
+
+def open_project(folder: str | None, trust: bool) -> "Project":
+    """The project for a command that runs its code or calls its models.
+
+    Where it needs trust and has none, whoever sits at the terminal is asked. A no is no end: what needs no trust still
+    works, and the rest raises UntrustedError when it comes to that.
+    """
+    from llmtask.project import grant_trust, is_trusted, load_project, risks  # 100 ms, as above
+
+    project = load_project(folder, trust=trust)
+    if not can_ask() or is_trusted(project):
+        return project
+    found = risks(project)
+    warn(f"{project.root} can run code and use your keys:")
+    for risk in found:
+        note(f"  {risk.text}")
+    if is_yes("Trust it, as it is now?"):
+        grant_trust(project, found)
+    return project
 
 
 def has_quota(project: "Project", paid: bool | None) -> bool:

@@ -7,7 +7,7 @@ import typer
 from llmtask.commands.options import AsJson, Paid, ProjectFolder, TaskName, has_quota
 from llmtask.project import load_project
 from llmtask.router import Router
-from llmtask.view.console import answer, json_text
+from llmtask.view.console import answer, harmless, json_text
 
 app = typer.Typer(add_completion=False)
 
@@ -40,7 +40,8 @@ def route(
     if as_json:
         answer(json_text(found))
         return
-    answer(
+    line = (
         f"{found['task']} · {decided.tier} → {decided.model_id} ({found['model_name']}) · "
         f"queue {decided.queue_id or '-'} · worker {decided.worker}"
     )
+    answer(harmless(line))

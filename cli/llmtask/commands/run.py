@@ -6,8 +6,19 @@ from typing import Annotated
 import typer
 
 from llmtask.commands.inputs import Given, gather
-from llmtask.commands.options import Database, Locale, Paid, ProjectFolder, TaskName, has_quota, model_names, usage_log
-from llmtask.project import Project, load_project
+from llmtask.commands.options import (
+    Database,
+    Locale,
+    Paid,
+    ProjectFolder,
+    TaskName,
+    TrustOnce,
+    has_quota,
+    model_names,
+    open_project,
+    usage_log,
+)
+from llmtask.project import Project
 from llmtask.providers import preload
 from llmtask.service import Plan, RunOptions, execute, plan
 from llmtask.view.console import note
@@ -61,6 +72,7 @@ def run(
     ] = False,
     no_log: Annotated[bool, typer.Option("--no-log", help="Write no usage row.")] = False,
     project: ProjectFolder = None,
+    trust: TrustOnce = False,
     db: Database = None,
 ) -> None:
     """Run a task and write its valid answer to stdout; everything else goes to stderr.
@@ -71,7 +83,7 @@ def run(
 
     [bold]llmtask run job_summary --input job=screenshot.png --free[/]
     """
-    loaded = load_project(project)
+    loaded = open_project(project, trust)
     chosen = {"locale": locale} if locale else {}
     options = RunOptions(
         **chosen,  # type: ignore[typeddict-item]  # the one key that has no None

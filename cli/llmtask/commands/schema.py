@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from llmtask.commands.options import ProjectFolder, task_names
+from llmtask.commands.options import ProjectFolder, TrustOnce, open_project, task_names
 from llmtask.errors import UsageError, did_you_mean
-from llmtask.project import Config, Strict, load_project
+from llmtask.project import Config, Strict
 from llmtask.prompts import LocaleFile, PromptFile
 from llmtask.schemas import json_schema, load_schema
 from llmtask.view.console import answer, json_text
@@ -30,6 +30,7 @@ def schema(
         str | None, typer.Option("--file", metavar="KIND", help="Of a project file instead: config, prompt or locale.")
     ] = None,
     project: ProjectFolder = None,
+    trust: TrustOnce = False,
 ) -> None:
     """Write the JSON Schema of a task's answer.
 
@@ -41,7 +42,7 @@ def schema(
         message = "name a task, or a kind of file with --file config|prompt|locale"
         raise UsageError(message)
     if task is not None:
-        answer(json_text(json_schema(load_schema(load_project(project), task))))
+        answer(json_text(json_schema(load_schema(open_project(project, trust), task))))
         return
     if file not in FILE_KINDS:
         message = f"unknown kind of file {file!r}{did_you_mean(str(file), FILE_KINDS)}"

@@ -6,7 +6,7 @@ from llmtask.commands.options import AsJson, ProjectFolder, TaskName
 from llmtask.project import Project, load_project
 from llmtask.prompts import load_prompt
 from llmtask.router import Router
-from llmtask.view.console import answer, json_text
+from llmtask.view.console import answer, harmless, json_text
 
 app = typer.Typer(no_args_is_help=True, help="What there is to run.")
 
@@ -37,14 +37,15 @@ def show_one(task: TaskName, as_json: AsJson = False, project: ProjectFolder = N
     if as_json:
         answer(json_text(found))
         return
-    answer(f"{found['task']}: {found['description']}")
+    answer(harmless(f"{found['task']}: {found['description']}"))
     for name, variable in load_prompt(loaded, task, str(found["locale"])).file.variables.items():
         kind = "required" if variable.required else "optional"
-        answer(f"  {name} ({kind}{', a bare --input' if variable.input else ''}): {variable.description}")
-    answer(f"  routes: paid {found['paid']}, free {found['free']}, worker {found['worker']}")
-    answer(f"  schema: {found['schema']}; locales: {', '.join(loaded.locales)}")
+        bare = ", a bare --input" if variable.input else ""
+        answer(harmless(f"  {name} ({kind}{bare}): {variable.description}"))
+    answer(harmless(f"  routes: paid {found['paid']}, free {found['free']}, worker {found['worker']}"))
+    answer(harmless(f"  schema: {found['schema']}; locales: {', '.join(loaded.locales)}"))
     if found["aliases"]:
-        answer(f"  also known as: {', '.join(loaded.config.tasks[str(found['task'])].aliases)}")
+        answer(harmless(f"  also known as: {', '.join(loaded.config.tasks[str(found['task'])].aliases)}"))
 
 
 def _described(project: Project, task: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""What a project holds: finding it, reading its files, and the shape of its config."""
+"""What a project holds: finding it, reading its files, the shape of its config, and whether it is trusted."""
 
 from llmtask.project.config import (
     Config,
@@ -16,11 +16,25 @@ from llmtask.project.config import (
     Worker,
 )
 from llmtask.project.load import CONFIG, PROJECT_VARIABLE, Project, load_project, starter_root
+from llmtask.project.trust import (
+    TRUST_VARIABLE,
+    Risk,
+    grant_trust,
+    is_starters,
+    is_trusted,
+    python_files,
+    require_trust,
+    revoke_trust,
+    risks,
+    trust_always,
+    why_trusted,
+)
 from llmtask.project.yaml_file import YamlFile, read_yaml, shown
 
 __all__ = [
     "CONFIG",
     "PROJECT_VARIABLE",
+    "TRUST_VARIABLE",
     "Config",
     "FailureMap",
     "Model",
@@ -28,6 +42,7 @@ __all__ = [
     "PriceList",
     "Project",
     "Provider",
+    "Risk",
     "Schedule",
     "Strict",
     "Structured",
@@ -36,8 +51,17 @@ __all__ = [
     "TokenEstimate",
     "Worker",
     "YamlFile",
+    "grant_trust",
+    "is_starters",
+    "is_trusted",
     "load_project",
+    "python_files",
     "read_yaml",
+    "require_trust",
+    "revoke_trust",
+    "risks",
     "shown",
     "starter_root",
+    "trust_always",
+    "why_trusted",
 ]

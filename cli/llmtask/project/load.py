@@ -2,8 +2,8 @@
 
 import difflib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -26,10 +26,18 @@ class Project:
     Attributes:
         root: The folder that holds its config.yaml.
         config: Its config, merged with the starter's.
+        below: The starter's own config, as its file says it; empty for the starter itself.
+        is_vouched: Whether it is trusted in this process, whatever else is known of it.
     """
 
     root: Path
     config: Config
+    below: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    is_vouched: bool = field(default=False, repr=False, compare=False)
+
+    def vouch(self) -> None:
+        """Trust it from here on, in this process."""
+        object.__setattr__(self, "is_vouched", True)
 
     @property
     def is_starter(self) -> bool:
@@ -104,12 +112,13 @@ def starter_root() -> Path:
     return packed if packed.is_dir() else _PACKAGE.parents[1]
 
 
-def load_project(folder: Path | str | None = None) -> Project:
+def load_project(folder: Path | str | None = None, *, trust: bool = False) -> Project:
     """The project to work with.
 
     Args:
         folder: Its folder. Else `LLMTASK_PROJECT`; else the nearest config.yaml at or above the working folder; else
             the starter.
+        trust: Whether it may run code of its own and send keys where it says, though nobody trusted it before.
 
     Raises:
         ProjectError: A file of it is wrong.
@@ -118,10 +127,10 @@ def load_project(folder: Path | str | None = None) -> Project:
     root = _named_root(folder) or _nearest_root() or starter_root()
     own = read_yaml(root / CONFIG)
     if root == starter_root():
-        return Project(root, _validated(own.data, [own]))
+        return Project(root, _validated(own.data, [own]), is_vouched=trust)
     starter = read_yaml(starter_root() / CONFIG)
     merged = merge(starter.data, own.data)
-    return Project(root, _validated(merged, [own, starter]))
+    return Project(root, _validated(merged, [own, starter]), starter.data, trust)
 
 
 def _named_root(folder: Path | str | None) -> Path | None:

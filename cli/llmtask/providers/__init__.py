@@ -40,6 +40,7 @@ def get_model(model_id: str, *, project: Project | None = None) -> "BaseChatMode
 
     Raises:
         UsageError: There is no such model.
+        UntrustedError: Its provider is not the starter's, and the project is not trusted.
         KeyMissingError: Its provider's key was not found.
         ProjectError: A project file is wrong, or the model's class cannot be built.
     """
@@ -75,7 +76,7 @@ def open_chat(project: Project, model_id: str, timeouts: Timeouts) -> "Chat":
     """An open line to a model.
 
     Raises:
-        UsageError, KeyMissingError, ProjectError: As `get_model`.
+        UsageError, UntrustedError, KeyMissingError, ProjectError: As `get_model`.
     """
     require_key(project, project.model(model_id).provider)  # before the second that LangChain takes to come in
     from llmtask.providers.chat import Chat  # brings LangChain

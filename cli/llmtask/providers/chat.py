@@ -27,6 +27,7 @@ def build_model(
 
     Raises:
         UsageError: There is no such model.
+        UntrustedError: Its provider is not the starter's, and the project is not trusted.
         KeyMissingError: Its provider's key was not found.
         ProjectError: Its class cannot be built.
     """
@@ -53,7 +54,7 @@ class Chat:
         """Build the model.
 
         Raises:
-            UsageError, KeyMissingError, ProjectError: As `build_model`.
+            UsageError, UntrustedError, KeyMissingError, ProjectError: As `build_model`.
         """
         self._model = project.model(model_id)
         self._provider = project.config.providers[self._model.provider]

@@ -3,16 +3,19 @@
 import socket
 import urllib.parse
 
+from llmtask.project import Project, require_trust
+
 _WAIT_S = 3.0
 
 
-def reach(base_url: str) -> str | None:
-    """What keeps a connection to a server from being made; None where it can be made. Sends nothing.
+def reach(project: Project, provider_id: str) -> str | None:
+    """What keeps a connection to a provider from being made; None where it can be made. Sends nothing.
 
-    Args:
-        base_url: The URL of its API.
+    Raises:
+        UntrustedError: The provider is not the starter's, and the project is not trusted.
     """
-    parts = urllib.parse.urlsplit(base_url)
+    require_trust(project, provider_id)
+    parts = urllib.parse.urlsplit(project.config.providers[provider_id].base_url or "")
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
         with socket.create_connection((parts.hostname or "", port), timeout=_WAIT_S):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmtask.errors import KeyMissingError, ProjectError
-from llmtask.project import Project, shown
+from llmtask.project import Project, require_trust, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,13 @@ def _dotenv_values(path: Path) -> dict[str, str | None]:
 
 
 def require_key(project: Project, provider_id: str) -> str:
-    """The provider's key, empty for a provider that needs none.
+    """The provider's key, to be sent; empty for a provider that needs none. Whoever calls a provider comes by here.
 
     Raises:
+        UntrustedError: The provider is not the starter's, and the project is not trusted.
         KeyMissingError: It needs one and none was found; names the variable and the ways on.
     """
+    require_trust(project, provider_id)
     provider = project.config.providers[provider_id]
     if not provider.api_key_env:
         return ""

@@ -33,6 +33,7 @@ def run_structured_task(
     Raises:
         UsageError: Something asked for does not exist, is missing, or is too long for the model.
         ProjectError: A project file is wrong.
+        UntrustedError: The project would run code or use a provider of its own, and is not trusted.
         KeyMissingError: The provider's key was not found.
         CallError: No valid answer came; `failure` says of what kind. Its calls are in the usage log all the same.
     """

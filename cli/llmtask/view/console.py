@@ -84,6 +84,18 @@ def warn(text: str) -> None:
     stderr().print(f"warning: {harmless(text)}", style="yellow", markup=False)
 
 
+def can_ask() -> bool:
+    """Whether somebody sits there to be asked."""
+    streams = (sys.stdin, sys.stderr)
+    return all(stream is not None and not stream.closed and stream.isatty() for stream in streams)
+
+
+def is_yes(question: str) -> bool:
+    """Ask on stderr; True for a yes. Stdout stays the answer's: `input` would write to it."""
+    stderr().print(f"{harmless(question)} [y/N] ", style="bold", end="", markup=False)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def complain(text: str) -> None:
     """Say on stderr what went wrong."""
     stderr().print(f"llmtask: {harmless(text)}", style="red", markup=False)
