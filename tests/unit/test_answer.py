@@ -57,11 +57,32 @@ def problems(text: str, schema: type[BaseModel] = Match) -> tuple[str, ...]:
         (f"  ```json  \n\n{OBJECT}\n\n  ```", Level.UNWRAPPED),
         (f"<think>Is {{}} an answer?</think>\n{OBJECT}", Level.UNWRAPPED),
         (f"<think>\nhm\n</think>\n```json\n{OBJECT}\n```", Level.UNWRAPPED),
+        (f"Here it is: {OBJECT}", Level.LAST_OBJECT),
+        (f"{OBJECT} {OBJECT}", Level.LAST_OBJECT),
+        (OBJECT.replace(": ", "："), Level.PUNCTUATION),
+        (OBJECT[:-1] + ",}", Level.REPAIRED),
+        (OBJECT.replace("7", '"7"'), Level.COERCED),
     ],
 )
 def test_an_answer_says_how_much_it_had_to_be_helped(text: str, level: Level) -> None:
     answer = read(text, Match)
     assert (answer.data, answer.level) == (VALUE, level)
+
+
+def test_strictly_takes_the_bare_object_alone() -> None:
+    assert read(OBJECT, Match, strictly=True).level is Level.STRICT
+    for text in (f"```json\n{OBJECT}\n```", f"Here it is: {OBJECT}", OBJECT[:-1] + ",}"):
+        with pytest.raises(InvalidError):
+            read(text, Match, strictly=True)
+
+
+def test_an_earlier_object_never_stands_in_for_one_that_is_cut() -> None:
+    assert problems(f"{OBJECT}\n{OBJECT[:-3]}")
+
+
+@pytest.mark.parametrize("text", ["{" * 1_048_576, "{}" * 524_288, '{"a":"' + "\\\\" * 500_000, "“{" * 400_000])
+def test_a_megabyte_of_nonsense_is_refused(text: str) -> None:
+    assert problems(text)
 
 
 def test_a_fence_inside_a_string_is_left_alone() -> None:
@@ -77,13 +98,9 @@ def test_a_fence_inside_a_string_is_left_alone() -> None:
         "   ",
         "Sorry, I cannot help with that.",
         OBJECT[:-1],
-        f"{OBJECT} {OBJECT}",
-        f"Here it is: {OBJECT}",
         "[]",
         "null",
         '"text"',
-        '{"score": 7,}',
-        "{'score': 7}",
         "```json\n```",
         "<think>only a thought",
     ],

@@ -69,7 +69,7 @@ def test_where_nothing_can_be_written_beside_the_log_a_row_waits_in_the_users_da
     (tmp_path / "file").touch()
     first, second = Spool(tmp_path / "file" / "usage.db"), Spool(tmp_path / "file" / "other" / "usage.db")
     folder = first.put(row(id="a"))
-    assert folder.is_relative_to(tmp_path / "data_home" / "llmtask" / "spool")
+    assert folder.is_relative_to(tmp_path / "data" / "llmtask" / "spool")
     assert waiting(first) == [row(id="a")]
     assert waiting(second) == [], "each log has its own"
 

@@ -117,7 +117,7 @@ def test_the_log_keeps_no_key_of_an_answers_own(
         llmtask.run_structured_task("job_match", {"resume": "x"}, schema=Notes, project=vendors(), log=log)
     for row in log.latest(10):
         assert "138" not in str(row)
-        assert "by_name.*: int_parsing" in str(row.error_message)
+        assert "by_name.*: int_type" in str(row.error_message)
 
 
 def test_a_check_of_a_model_is_logged_like_any_call(command: Command, deepseek: VendorServer) -> None:
@@ -209,3 +209,30 @@ def test_what_is_refused_before_it_is_sent_leaves_no_row(
     with pytest.raises(llmtask.KeyMissingError):
         llmtask.run_structured_task("job_match", {"resume": "x" * 100}, project=project, log=log)
     assert not log.path.exists()
+
+
+def test_a_row_says_how_much_its_answer_was_helped(
+    vendors: Callable[..., llmtask.Project], deepseek: VendorServer, tmp_path: Path
+) -> None:
+    class Note(BaseModel):
+        text: str
+
+    log = llmtask.UsageLog(tmp_path / "notes.db")
+    deepseek.queue(Reply('Here you are: {"text": "done"}'))
+    result = llmtask.run_structured_task("job_match", {"resume": "x"}, schema=Note, project=vendors(), log=log)
+    assert result.repair_level == "last_object"
+    assert [row.repair_level for row in log.latest(10)] == ["last_object"]
+
+
+def test_strict_asks_again_for_what_is_not_the_bare_object(
+    vendors: Callable[..., llmtask.Project], deepseek: VendorServer, tmp_path: Path
+) -> None:
+    class Note(BaseModel):
+        text: str
+
+    log = llmtask.UsageLog(tmp_path / "notes.db")
+    deepseek.queue(Reply('```json\n{"text": "done"}\n```'), Reply('{"text": "bare"}'))
+    result = llmtask.run_structured_task(
+        "job_match", {"resume": "x"}, schema=Note, project=vendors(), log=log, strict=True
+    )
+    assert (result.data.text, result.attempts, result.repair_level) == ("bare", 2, "strict")

@@ -1,41 +1,43 @@
-"""Reads the object out of a model's answer, and holds it to the schema."""
+"""Reads the object out of a model's answer, and holds it to the schema: a cascade, cheapest first."""
 
-import re
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from llmtask.answer.coerce import coerced
+from llmtask.answer.errors import InvalidError
+from llmtask.answer.punctuation import halved
+from llmtask.answer.repair import BEYOND_REPAIR, repaired
+from llmtask.answer.repair import MOST_CHARS as MOST_MENDED_CHARS
+from llmtask.answer.scan import MOST_CHARS, WRAPPERS, Found, Shape, answer_in, unwrapped
+from llmtask.schemas import json_schema
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
-_THINK = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
-_FENCE = re.compile(r"\A\s*```(?:json)?[ \t]*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 _MOST_PROBLEMS = 10  # that a re-ask lists
+_NOT_JSON = "answer: is not one complete JSON object"
 
 
 class Level(StrEnum):
-    """How much an answer had to be helped, cheapest first."""
+    """How much an answer had to be helped, cheapest first; the `repair_level` of its usage row."""
 
     STRICT = "strict"
     """It was the JSON object and nothing else."""
     UNWRAPPED = "unwrapped"
-    """The object stood in a Markdown fence or behind a think block."""
-
-
-class InvalidError(Exception):
-    """The text holds no object that fits the schema.
-
-    Attributes:
-        problems: One line each, for the model that is asked again and for people.
-        kinds: One line each, for the log: free of anything that the answer says.
-    """
-
-    def __init__(self, problems: tuple[str, ...], kinds: tuple[str, ...] | None = None) -> None:
-        """Take what is wrong; the kinds are the problems themselves where these are free of content."""
-        super().__init__("; ".join(problems))
-        self.problems = problems
-        self.kinds = problems if kinds is None else kinds
+    """The object stood in a Markdown fence, behind a think block, or in box or answer tags."""
+    LAST_OBJECT = "last_object"
+    """Text stood around it: the last complete object that looks like an answer was taken."""
+    PUNCTUATION = "punctuation"
+    """Its brackets, colons, commas or quotes were full-width."""
+    REPAIRED = "repaired"
+    """Its JSON was broken and could be mended without making anything up."""
+    COERCED = "coerced"
+    """Values were read as the schema has them, such as "85/100" as 85."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,45 +48,142 @@ class Answer(Generic[Schema]):
     level: Level
 
 
-def read(text: str, schema: type[Schema]) -> Answer[Schema]:
+def read(text: str, schema: type[Schema], *, strictly: bool = False) -> Answer[Schema]:
     """The object in a model's answer.
 
     Args:
         text: The whole answer.
         schema: What it must fit.
+        strictly: Take nothing but the bare JSON object.
 
     Raises:
-        InvalidError: It holds none that fits.
+        InvalidError: It holds none that fits, or none that surely is the answer.
     """
+    if len(text) > MOST_CHARS:
+        message = f"answer: longer than {MOST_CHARS:,} characters"
+        raise InvalidError((message,))
+    found: InvalidError | None = None
     try:
-        return Answer(_validated(text.strip(), schema), Level.STRICT)
-    except InvalidError as error:
-        unwrapped = _unwrapped(text)
-        if unwrapped == text.strip():
-            raise
-        first = error
-    try:
-        return Answer(_validated(unwrapped, schema), Level.UNWRAPPED)
-    except InvalidError as error:
-        raise error from first
+        for level, candidate in _candidates(text, schema):
+            try:
+                return Answer(_validated(candidate, schema), level)
+            except InvalidError as error:
+                found = _the_better(found, error)
+            if strictly:
+                break
+    except InvalidError as error:  # no further level has anything to go on
+        found = _the_better(found, error)
+    raise found or InvalidError((_NOT_JSON,))
 
 
-def _unwrapped(text: str) -> str:
-    bare = _THINK.sub("", text, count=1)
-    fence = _FENCE.match(bare)
-    return (fence[1] if fence else bare).strip()
+def _candidates(text: str, schema: type[BaseModel]) -> Iterator[tuple[Level, str]]:
+    """What might be the answer, as JSON text, with the level that it takes."""
+    whole = text.strip()
+    yield Level.STRICT, whole
+    bare = unwrapped(text)
+    if bare != whole:
+        yield Level.UNWRAPPED, bare
+    document = json_schema(schema)
+    title = str(document.get("title", ""))
+    value = _sole_value(bare)
+    if value is None:
+        level, span = _located(bare, Shape.of(document.get("properties", {}), title))
+        if _is_json(span):
+            if span != bare:
+                yield level, span
+            value = from_json(span)
+        else:
+            value = repaired(span, document, bare)
+            yield Level.REPAIRED, _dumped(value)
+    if len(bare) <= MOST_MENDED_CHARS:
+        yield Level.COERCED, _dumped(coerced(value, document, (*WRAPPERS, title)))
+
+
+def _sole_value(text: str) -> Any:
+    """The value of a text that is JSON as a whole: also a list or a string with the object inside."""
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return None
+
+
+def _located(text: str, shape: Shape) -> tuple[Level, str]:
+    """Where the answer stands in a text, and whether its punctuation had to be halved.
+
+    Raises:
+        InvalidError: Nowhere, or it is cut.
+    """
+    half = halved(text) if len(text) <= MOST_MENDED_CHARS else text
+    found: Found | None = None
+    problem: InvalidError | None = None
+    try:
+        found = answer_in(text, shape)
+    except InvalidError as error:
+        problem = error
+    if found and ("｛" not in text[found.end :] and (half == text or _is_json(found.text))):
+        return Level.LAST_OBJECT, found.text
+    if half != text:
+        halved_found = answer_in(half, shape)
+        if halved_found and (_is_json(halved_found.text) or found is None or "｛" in text[found.end :]):
+            return Level.PUNCTUATION, halved_found.text
+    if found:
+        return Level.LAST_OBJECT, found.text
+    raise problem or InvalidError((_NOT_JSON,))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _validated(text: str, schema: type[Schema]) -> Schema:
+    """The object in a JSON text.
+
+    Strict: what pydantic would read as something else ("82" as 82, true as 1) is for the last level to judge.
+    """
+    if ("NaN" in text or "Infinity" in text) and not _is_json(text):  # pydantic would take them, JSON does not
+        raise InvalidError((_NOT_JSON,))
     try:
-        data = schema.model_validate_json(text)
+        data = schema.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise InvalidError(_problems(error), _kinds(error, schema)) from error
-    if not data.model_fields_set and schema.model_fields:
-        # All that validates here are the schema's own defaults: the model said nothing.
-        message = f"none of the keys of the schema is there: {', '.join(schema.model_fields)}"
-        raise InvalidError((message,))
+    _check_is_said(data, ())
     return data
+
+
+def _check_is_said(value: Any, place: tuple[str, ...]) -> None:
+    """Refuse objects of the answer in which none of the schema's keys was there: the schema's defaults are not said.
+
+    Raises:
+        InvalidError: There is one.
+    """
+    if isinstance(value, list | tuple):
+        for one in value:
+            _check_is_said(one, (*place, "*"))
+    if not isinstance(value, BaseModel):
+        return
+    said = value.model_fields_set & set(type(value).model_fields)
+    if type(value).model_fields and not said:
+        where = f"{'.'.join(place)}: " if place else ""
+        message = f"{where}none of the keys of the schema is there: {', '.join(type(value).model_fields)}"
+        raise InvalidError((message,))
+    for name in said:
+        _check_is_said(getattr(value, name), (*place, name))
+
+
+def _the_better(first: InvalidError | None, second: InvalidError) -> InvalidError:
+    """The one that tells more: of an object that does not fit, over there being none."""
+    if first is None:
+        return second
+    is_object = second.problems[0] not in (_NOT_JSON, BEYOND_REPAIR)
+    return second if "json_invalid" in first.kinds[0] and is_object else first
 
 
 def _problems(error: ValidationError) -> tuple[str, ...]:

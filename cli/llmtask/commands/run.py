@@ -67,6 +67,9 @@ def run(
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="For the whole run.")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Take only the bare JSON object: no fence, no prose, no repair.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show route, messages, tokens and cost; call nothing.")
     ] = False,
@@ -92,6 +95,7 @@ def run(
         prefer_reasoning=reasoning,
         user_id=user,
         service_id=service,
+        strict=strict,
         timeout_s=timeout,
         project=loaded,
     )

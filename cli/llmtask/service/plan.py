@@ -39,6 +39,8 @@ class RunOptions(TypedDict, total=False):
     """On whose behalf; goes into the usage log."""
     service_id: str | None
     """For which part of your product; goes into the usage log."""
+    strict: bool
+    """Accept nothing but the bare JSON object: no fence, no prose, no repair."""
     timeout_s: float | None
     """Seconds for the whole run; the config's default where it is left out."""
     project: Project
@@ -62,6 +64,7 @@ class Plan:
     timeouts: Timeouts
     user_id: str | None = None
     service_id: str | None = None
+    is_strict: bool = False
 
     @property
     def input_tokens(self) -> int:
@@ -111,6 +114,7 @@ def plan(task: str, variables: Mapping[str, str], options: RunOptions, schema: t
         timeouts=_timeouts(defaults.timeouts, options.get("timeout_s")),
         user_id=options.get("user_id"),
         service_id=options.get("service_id"),
+        is_strict=options.get("strict", False),
     )
     _check_fit(planned)
     return planned

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeAlias
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from llmtask.answer import Level
 from llmtask.money import Cost
 from llmtask.router import Route
 from llmtask.tokens import Tokens
@@ -37,6 +38,8 @@ class TaskResult(Generic[Schema_co]):
     """From the run's begin to its first text, reasoning included."""
     attempts: int
     """Model calls made; 1 where the first answer was valid."""
+    repair_level: Level
+    """How much the answer had to be helped; strict where it was the bare object."""
     is_sample: bool
     """Whether no language model wrote it (driver offline)."""
 

@@ -52,6 +52,7 @@ class _Call:
     finish_reason: str | None = None
     model: str | None = None
     first_token_ms: int | None = None
+    level: Level | None = None
 
     def take(self, delta: Delta) -> None:
         """Keep a piece of the answer."""
@@ -176,11 +177,12 @@ class TaskRun:
             failure = Failure.REASONING_ONLY if call.reasoning else Failure.BLANK
             raise failed(provider_id, failure, "the model gave no answer")
         try:
-            answer = read(call.answer, self._plan.schema)
+            answer = read(call.answer, self._plan.schema, strictly=self._plan.is_strict)
         except InvalidError as error:
             if self._live and call.finish_reason is None:
                 raise failed(provider_id, Failure.CUT_STREAM, "the answer broke off") from error
             raise self._invalid(call, error) from error
+        call.level = answer.level
         if self._live and call.finish_reason is None and answer.level is not Level.STRICT:
             raise failed(provider_id, Failure.CUT_STREAM, "the answer broke off")
         return TaskResult(
@@ -195,6 +197,7 @@ class TaskRun:
             latency_ms=self._elapsed_ms,
             first_token_ms=self._first_token_ms,
             attempts=call.attempt,
+            repair_level=answer.level,
             is_sample=self._plan.project.config.providers[provider_id].driver == "offline",
         )
 
@@ -271,6 +274,7 @@ class TaskRun:
             finish_reason=call.finish_reason,
             error_class=error.failure.value if error else None,
             is_estimate=tokens.is_estimate,
+            repair_level=call.level.value if call.level else None,
         )
 
     @property
