@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -209,6 +210,20 @@ def test_an_answer_that_never_fits_ends_with_6_and_both_rows(command: Command, d
     assert (outcome.code, outcome.stdout) == (ExitCode.SCHEMA, "")
     assert [row.error_class for row in outcome.rows] == ["schema_invalid"] * 2
     assert "poem" not in "".join(str(row) for row in outcome.rows)
+
+
+def test_an_answer_that_never_fits_is_kept_where_stderr_says(command: Command, deepseek: VendorServer) -> None:
+    deepseek.queue(Reply("I'd rather write a poem."))
+    outcome = command("run", "job_match", "--input", RESUME)
+    found = re.search(r"answer as it came is in (\S+)", " ".join(outcome.stderr.split()))
+    assert found
+    kept = Path(found[1])
+    assert kept.read_text(encoding="utf-8") == "I'd rather write a poem."
+    assert kept.stat().st_mode & 0o077 == 0
+    for other in kept.parent.iterdir():
+        other.unlink()
+    assert command("run", "job_match", "--input", RESUME, "--no-keep").code == ExitCode.SCHEMA
+    assert not list(kept.parent.iterdir())
 
 
 FAULTS = [

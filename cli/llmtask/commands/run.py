@@ -18,11 +18,12 @@ from llmtask.commands.options import (
     open_project,
     usage_log,
 )
+from llmtask.errors import AnswerInvalidError
 from llmtask.project import Project
 from llmtask.providers import preload
 from llmtask.service import Plan, RunOptions, execute, plan
 from llmtask.view.console import note
-from llmtask.view.deliver import Delivery, Format
+from llmtask.view.deliver import Delivery, Format, kept
 from llmtask.view.plan import show_plan
 
 app = typer.Typer(add_completion=False)
@@ -73,6 +74,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show route, messages, tokens and cost; call nothing.")
     ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep/--no-keep", help="Keep the text of an answer that does not fit, in a file.")
+    ] = True,
     no_log: Annotated[bool, typer.Option("--no-log", help="Write no usage row.")] = False,
     project: ProjectFolder = None,
     trust: TrustOnce = False,
@@ -107,7 +111,13 @@ def run(
     if dry_run:
         show_plan(planned)
         return
-    delivery.watch_and_write(execute(planned, None if no_log else usage_log(db), live=stream), planned)
+    log = usage_log(db)
+    try:
+        delivery.watch_and_write(execute(planned, None if no_log else log, live=stream), planned)
+    except AnswerInvalidError as error:
+        if keep:
+            note(kept(error.text, log.path.parent / "rejected"))
+        raise
 
 
 def _planned(project: Project, task: str, given: Given, options: RunOptions) -> Plan:

@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -101,6 +102,18 @@ def _problem(output: Path) -> str:
     if not os.access(folder, os.W_OK) and not (output.exists() and os.access(output, os.W_OK)):
         return f"the folder {str(output.parent)!r} cannot be written; choose another"
     return ""
+
+
+def kept(text: str, folder: Path) -> str:
+    """Keep an answer that was paid for and does not fit, where its owner alone can read it; says where it is."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(".txt", time.strftime("%Y%m%d-%H%M%S-"), folder)
+        os.close(handle)
+        Path(name).write_text(text, encoding="utf-8", errors="surrogatepass")
+    except OSError as error:
+        return f"the answer could not be kept in {folder} ({error.strerror})"
+    return f"the answer as it came is in {name} (--no-keep keeps none)"
 
 
 def save(path: Path, text: str) -> None:
