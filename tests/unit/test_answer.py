@@ -85,6 +85,24 @@ def test_a_megabyte_of_nonsense_is_refused(text: str) -> None:
     assert problems(text)
 
 
+def test_an_empty_string_does_not_keep_an_answer_from_being_mended() -> None:
+    assert read('{"name": "", "skills": [],}', Loose).level is Level.REPAIRED
+
+
+def test_an_answer_may_have_thousands_of_keys_of_its_own() -> None:
+    keys = ",".join(f'"k{number}": 1' for number in range(5_000))
+    assert read(f'{{"name": "x", {keys},}}', Loose).data.name == "x"
+
+
+def test_an_object_in_a_mapping_is_the_answers_own_words_too() -> None:
+    class Mapped(BaseModel):
+        by_name: dict[str, Loose]
+
+    assert problems('{"by_name": {"x": {}}}', Mapped) == (
+        "by_name.*: none of the keys of the schema is there: name, skills",
+    )
+
+
 def test_a_fence_inside_a_string_is_left_alone() -> None:
     text = json.dumps({"name": "```json\n{}\n```"})
     answer = read(text, Loose)

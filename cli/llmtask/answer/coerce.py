@@ -7,6 +7,7 @@ from pydantic_core import from_json
 
 from llmtask.answer.errors import InvalidError
 from llmtask.answer.repair import repaired
+from llmtask.answer.scan import is_even
 
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 _OF_HUNDRED = re.compile(r"([-+]?\d+(?:\.\d+)?)\s*(?:/\s*100|%|分|points?)", re.IGNORECASE)
@@ -43,12 +44,11 @@ def _taken_out(value: Any, schema: dict[str, Any], wrappers: tuple[str, ...]) ->
 
 def _mended(value: Any, schema: dict[str, Any]) -> Any:
     """The object in a string that is nearly one."""
-    if not isinstance(value, str) or not value.strip().startswith("{") or not value.strip().endswith("}"):
+    text = value.strip() if isinstance(value, str) else ""
+    if not (text.startswith("{") and text.endswith("}") and is_even(text)):
         return value
-    if value.count("{") != value.count("}") or value.count("[") != value.count("]"):
-        return value  # it is cut
     try:
-        return repaired(value.strip(), schema)
+        return repaired(text, schema)
     except InvalidError:
         return value
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -85,13 +86,12 @@ def _candidates(text: str, schema: type[BaseModel]) -> Iterator[tuple[Level, str
         yield Level.UNWRAPPED, bare
     document = json_schema(schema)
     title = str(document.get("title", ""))
-    value = _sole_value(bare)
+    value = _value(bare)
     if value is None:
         level, span = _located(bare, Shape.of(document.get("properties", {}), title))
-        if _is_json(span):
-            if span != bare:
-                yield level, span
-            value = from_json(span)
+        value = _value(span)
+        if value is not None:
+            yield level, span
         else:
             value = repaired(span, document, bare)
             yield Level.REPAIRED, _dumped(value)
@@ -99,8 +99,8 @@ def _candidates(text: str, schema: type[BaseModel]) -> Iterator[tuple[Level, str
         yield Level.COERCED, _dumped(coerced(value, document, (*WRAPPERS, title)))
 
 
-def _sole_value(text: str) -> Any:
-    """The value of a text that is JSON as a whole: also a list or a string with the object inside."""
+def _value(text: str) -> Any:
+    """The value of a text that is JSON as a whole, also a list or a string with the object inside; else None."""
     try:
         return from_json(text, allow_inf_nan=False)
     except ValueError:
@@ -120,23 +120,15 @@ def _located(text: str, shape: Shape) -> tuple[Level, str]:
         found = answer_in(text, shape)
     except InvalidError as error:
         problem = error
-    if found and ("｛" not in text[found.end :] and (half == text or _is_json(found.text))):
+    if found and ("｛" not in text[found.end :] and (half == text or _value(found.text) is not None)):
         return Level.LAST_OBJECT, found.text
     if half != text:
         halved_found = answer_in(half, shape)
-        if halved_found and (_is_json(halved_found.text) or found is None or "｛" in text[found.end :]):
+        if halved_found and (_value(halved_found.text) is not None or found is None or "｛" in text[found.end :]):
             return Level.PUNCTUATION, halved_found.text
     if found:
         return Level.LAST_OBJECT, found.text
     raise problem or InvalidError((_NOT_JSON,))
-
-
-def _is_json(text: str) -> bool:
-    try:
-        from_json(text, allow_inf_nan=False)
-    except ValueError:
-        return False
-    return True
 
 
 def _dumped(value: Any) -> str:
@@ -148,7 +140,7 @@ def _validated(text: str, schema: type[Schema]) -> Schema:
 
     Strict: what pydantic would read as something else ("82" as 82, true as 1) is for the last level to judge.
     """
-    if ("NaN" in text or "Infinity" in text) and not _is_json(text):  # pydantic would take them, JSON does not
+    if ("NaN" in text or "Infinity" in text) and _value(text) is None:  # pydantic would take them, JSON does not
         raise InvalidError((_NOT_JSON,))
     try:
         data = schema.model_validate_json(text, strict=True)
@@ -164,8 +156,8 @@ def _check_is_said(value: Any, place: tuple[str, ...]) -> None:
     Raises:
         InvalidError: There is one.
     """
-    if isinstance(value, list | tuple):
-        for one in value:
+    if isinstance(value, list | tuple | dict):
+        for one in value.values() if isinstance(value, dict) else value:
             _check_is_said(one, (*place, "*"))
     if not isinstance(value, BaseModel):
         return
@@ -195,12 +187,17 @@ def _problems(error: ValidationError) -> tuple[str, ...]:
 
 def _kinds(error: ValidationError, schema: type[BaseModel]) -> tuple[str, ...]:
     """What does not fit, in words that are the schema's and pydantic's alone."""
-    known = _names(schema.model_json_schema())
+    known = _names_of(schema)
     lines = []
     for one in error.errors(include_url=False, include_input=False, include_context=False):
         parts = [str(part) if isinstance(part, int) or part in known else "*" for part in one["loc"]]
         lines.append(f"{'.'.join(parts) or 'answer'}: {one['type']}")
     return _at_most(lines)
+
+
+@lru_cache(maxsize=64)  # a schema takes milliseconds to write out, and each level may ask
+def _names_of(schema: type[BaseModel]) -> frozenset[str]:
+    return frozenset(_names(schema.model_json_schema()))
 
 
 def _at_most(lines: list[str]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Broken JSON -> an object, by json_repair: the only door to it. What it makes up or loses is refused."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,13 +13,14 @@ MOST_CHARS = 65_536
 BEYOND_REPAIR = "answer: is not JSON, and beyond repair"
 
 _DEEPEST = 32
-_QUOTES = "\"'“”‘’＂`"
+_NEAR = 64  # signs between a string and its quotes, white space all of them
+_QUOTES = tuple("\"'“”‘’＂`")
+_EMPTY = re.compile("([\"'`])\\1|[“”＂]{2}|‘’")
 _ESCAPED = '"\\/'
 _SEAM = re.compile(r"""\\["']|'\s*,\s*"|"\s*,\s*'""")
 _ANY_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _COMMENT = re.compile(r'"(?:[^"\\]++|\\.)*+"|//[^\n]*+|/\*.*?\*/', re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
-_OPENING, _CLOSING = re.compile(r"[{\[]"), re.compile(r"[}\]]")
 
 
 def repaired(text: str, schema: dict[str, Any], original: str | None = None) -> dict[str, Any]:
@@ -40,7 +42,11 @@ def repaired(text: str, schema: dict[str, Any], original: str | None = None) -> 
         made = json_repair.loads(_ANY_ESCAPE.sub(_mendable, text))
     except (ValueError, RecursionError) as error:
         raise InvalidError((BEYOND_REPAIR,)) from error
-    if not isinstance(made, dict) or not _is_honest(made, text, original or text) or _has_strangers(made, schema):
+    if (
+        not isinstance(made, dict)
+        or not _is_honest(made, schema, text, original or text)
+        or _has_strangers(made, schema)
+    ):
         raise InvalidError((BEYOND_REPAIR,))
     return made
 
@@ -65,17 +71,18 @@ def _is_harmless(name: str, value: Any) -> bool:
     return name.isascii() and name.isidentifier() and (value is None or isinstance(value, bool | int | float))
 
 
-def _is_honest(made: dict[str, Any], text: str, original: str) -> bool:
+def _is_honest(made: dict[str, Any], schema: dict[str, Any], text: str, original: str) -> bool:
     """Whether every value stands in the text as it is, strings between quotes, and all of the text in the values."""
     plain, quoted = (_ESCAPE.sub(_unescaped, _ANY_ESCAPE.sub(_mendable, one)) for one in (text, original))
     letters = _letters(plain)
     kept = 0
-    if any(len(re.findall(rf"(?<!\w){re.escape(name)}\W{{0,3}}:", plain)) > 1 for name in made):
+    known = made.keys() & schema.get("properties", {}).keys()
+    if any(len(re.findall(rf"(?<!\w){re.escape(name)}\W{{0,3}}:", plain)) > 1 for name in known):
         return False  # another object stands inside a string, and where that ends cannot be told
-    for leaf, is_string in _leaves(made):
+    for (leaf, is_string), times in Counter(_leaves(made)).items():
         if (is_string and not _is_quoted(leaf, quoted)) or _letters(leaf) not in letters:
             return False
-        kept += len(_letters(leaf))
+        kept += times * len(_letters(leaf))
     return len(_letters(_COMMENT.sub(_uncommented, plain))) <= kept <= len(letters)
 
 
@@ -83,12 +90,15 @@ def _is_quoted(leaf: str, text: str) -> bool:
     """Whether it stands between quotes somewhere."""
     if _SEAM.search(leaf):
         return False  # two strings, run together
+    if not leaf:
+        return _EMPTY.search(text) is not None
     at = text.find(leaf)
     while at >= 0:
-        before, after = text[:at].rstrip()[-1:], text[at + len(leaf) :].lstrip()[:1]
-        if before in _QUOTES and after in _QUOTES and before and after:
+        end = at + len(leaf)
+        before, after = text[max(0, at - _NEAR) : at].rstrip(), text[end : end + _NEAR].lstrip()
+        if before.endswith(_QUOTES) and after.startswith(_QUOTES):
             return True
-        at = text.find(leaf, at + 1) if leaf else -1
+        at = text.find(leaf, at + 1)
     return False
 
 
@@ -134,9 +144,9 @@ def _depth(text: str) -> int:
     """How deep brackets are nested, strings not told apart."""
     depth = deepest = 0
     for sign in text:
-        if _OPENING.match(sign):
+        if sign in "{[":
             depth += 1
             deepest = max(deepest, depth)
-        elif _CLOSING.match(sign):
+        elif sign in "}]":
             depth -= 1
     return deepest

@@ -50,7 +50,8 @@ class Found:
 
 def unwrapped(text: str) -> str:
     """The text without thinking, box and answer tags, and a fence around all of it."""
-    thoughts = list(_THOUGHT_END.finditer(_outside_objects(text)))
+    is_object = text.lstrip(_AROUND).startswith("{")  # which may talk about tags
+    thoughts = [] if is_object else list(_THOUGHT_END.finditer(text))
     if thoughts:
         text = text[thoughts[-1].end() :]
     elif _THINKING.match(text):
@@ -84,9 +85,9 @@ def answer_in(text: str, shape: Shape) -> Found | None:
     return None
 
 
-def _outside_objects(text: str) -> str:
-    """The text that may hold tags of its own: all of it, but for an answer that is one object and talks about tags."""
-    return "" if text.lstrip(_AROUND).startswith("{") else text
+def is_even(text: str) -> bool:
+    """Whether as many brackets close as open, strings not told apart: a text that is cut has more that open."""
+    return text.count("{") == text.count("}") and text.count("[") == text.count("]")
 
 
 def _spans(text: str) -> tuple[list[tuple[int, int]], int | None]:
@@ -124,7 +125,6 @@ def _naively_whole(text: str, shape: Shape) -> Found | None:
     start, end = text.find("{"), text.rfind("}") + 1
     span = text[start:end]
     is_whole = 0 <= start < end and not text[end:].strip(_AROUND + "`")
-    is_even = span.count("{") == span.count("}") and span.count("[") == span.count("]")
     keys = [found[0] for found in shape.keys.finditer(span)]
     is_one = not re.search(r"\}\s*\{", span) and len(keys) == len(set(keys))
-    return Found(span, end) if is_whole and is_even and is_one and shape.is_in(span) else None
+    return Found(span, end) if is_whole and is_even(span) and is_one and shape.is_in(span) else None
