@@ -27,6 +27,7 @@ from tests.corpus.cases import cases  # noqa: E402
 from tests.corpus.wrapping import pretty  # noqa: E402
 
 from llmtask.answer import InvalidError, Partial, read  # noqa: E402  # after the path
+from llmtask.answer.repair import MOST_CHARS  # noqa: E402
 
 LEAST_RIGHT = 0.95
 MIB = 1024 * 1024
@@ -117,7 +118,7 @@ def valid_text(size: int) -> str:
 
 
 def adversarial() -> dict[str, str]:
-    """Texts of 1 MiB (of characters), by what they are."""
+    """Texts of 1 MiB (of characters), and broken ones just short enough to be mended, by what they are."""
     texts = {name: (unit * (MIB // len(unit) + 1))[:MIB] for name, unit in UNITS.items()}
     opened = '{"match_score": 85, "x": "'
     texts["a string without an end"] = (opened + JUNK * (MIB // len(JUNK)))[:MIB]
@@ -125,6 +126,11 @@ def adversarial() -> dict[str, str]:
     texts["valid but for a string without an end"] = (valid_text(2048)[:-3] + " " + JUNK * (MIB // len(JUNK)))[:MIB]
     answer = json.dumps(seeds()[0].value)
     texts["valid answers of another task"] = (answer * (MIB // len(answer) + 1))[:MIB]
+    room = MOST_CHARS - 100
+    texts["64 KiB: a list of many strings, broken"] = '{"a": [' + ",".join(f'"{n}"' for n in range(room // 9)) + "],}"
+    texts["64 KiB: a list of many lists, broken"] = '{"a": [' + "[]," * (room // 3) + "],}"
+    texts["64 KiB: many keys, broken"] = '{"match_score": 1, ' + ",".join(f'"k{n}":1' for n in range(room // 11)) + ",}"
+    texts["64 KiB: quotes inside a string"] = '{"overall_assessment": "' + 'x" ' * (room // 3) + '",}'
     return texts
 
 
@@ -180,7 +186,7 @@ def print_times() -> None:
         print(f"read, wide colons, commas too many:   {cpu_ms(lambda: read(broken, schema), 100):8.3f} ms CPU (median)")
     print(f"Partial, 12 kB in pieces of 8, whole: {partial_ms():8.1f} ms CPU (median)")
     times = {name: adversarial_s(text) for name, text in adversarial().items()}
-    print(f"\nread, adversarial, 1 MiB, CPU s (stopped after {SLOWEST_S} s):")
+    print(f"\nread, adversarial, 1 MiB, CPU s (64 KiB where it says so; stopped after {SLOWEST_S} s):")
     for name, (seconds, note) in sorted(times.items(), key=lambda one: -one[1][0]):
         print(f"  {name:42} {seconds:8.3f} {note}")
     worst = max(times, key=lambda name: times[name][0])
