@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llmtask.providers import get_model
     from llmtask.router import Route, get_job_vision_task_routing, get_task_routing, route_task
     from llmtask.service import (
+        FallbackEvent,
         PartialEvent,
         ReasoningEvent,
         ResultEvent,
@@ -49,6 +50,7 @@ __all__ = [
     "Cost",
     "ExitCode",
     "Failure",
+    "FallbackEvent",
     "Image",
     "KeyMissingError",
     "LlmtaskError",
@@ -100,6 +102,7 @@ _HOME = {  # where each name lives
     "providers": ("get_model",),
     "router": ("Route", "get_job_vision_task_routing", "get_task_routing", "route_task"),
     "service": (
+        "FallbackEvent",
         "PartialEvent",
         "ReasoningEvent",
         "ResultEvent",

@@ -31,7 +31,7 @@ class ExitCode(IntEnum):
     KEY = 4
     """The provider's key is missing or was refused."""
     PROVIDER = 5
-    """The provider failed: network, overload, limits, balance, time."""
+    """The provider failed, after the retries: network, overload, limits, balance, time."""
     SCHEMA = 6
     """The answer does not fit the schema, after the re-ask."""
     FILTERED = 7
@@ -119,14 +119,24 @@ class CallError(LlmtaskError):
         failure: The failure class, as the usage log records it.
         status: The HTTP status of the answer, where there was one.
         code: The vendor's own error code, where it sent one.
+        retry_after_s: Seconds after which the vendor asks to be asked again, where it said so.
     """
 
-    def __init__(self, message: str, failure: Failure, *, status: int | None = None, code: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        failure: Failure,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
         """Take the sentence to show and the failure class behind it."""
         super().__init__(message)
         self.failure = failure
         self.status = status
         self.code = code
+        self.retry_after_s = retry_after_s
 
     @property
     def log_text(self) -> str:

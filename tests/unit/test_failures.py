@@ -32,7 +32,7 @@ STATUSES = {
     402: Failure.NO_BALANCE,
     403: Failure.REFUSED_KEY,
     404: Failure.BAD_REQUEST,
-    408: Failure.TIMEOUT,
+    408: Failure.STALLED,
     409: Failure.OVERLOADED,
     413: Failure.CONTEXT_TOO_LONG,
     422: Failure.BAD_REQUEST,
@@ -40,7 +40,7 @@ STATUSES = {
     500: Failure.OVERLOADED,
     502: Failure.OVERLOADED,
     503: Failure.OVERLOADED,
-    504: Failure.TIMEOUT,
+    504: Failure.STALLED,
     418: Failure.BAD_REQUEST,  # not in the config: the caller's fault
     599: Failure.OVERLOADED,  # not in the config: the server's fault
 }
@@ -215,8 +215,8 @@ def test_a_body_that_is_no_json_leaves_the_status(text: str) -> None:
         ("ConnectError", Failure.NETWORK),
         ("ConnectTimeout", Failure.NETWORK),
         ("APIConnectionError", Failure.NETWORK),
-        ("APITimeoutError", Failure.TIMEOUT),
-        ("ReadTimeout", Failure.TIMEOUT),
+        ("APITimeoutError", Failure.STALLED),
+        ("ReadTimeout", Failure.STALLED),
         ("RemoteProtocolError", Failure.CUT_STREAM),
         ("ReadError", Failure.CUT_STREAM),
         ("JSONDecodeError", Failure.CUT_STREAM),
@@ -292,7 +292,8 @@ def test_every_failure_has_a_sentence_of_one_line(failure: Failure) -> None:
 def test_a_sentence_without_details_is_whole() -> None:
     assert str(failed("zhipu", Failure.BLANK)) == "zhipu: blank"
     assert (
-        str(failed("zhipu", Failure.TIMEOUT)) == "zhipu: timeout; raise --timeout or defaults.timeouts in config.yaml"
+        str(failed("zhipu", Failure.TIMEOUT))
+        == "zhipu: timeout; raise --timeout or defaults.timeouts.total_s in config.yaml"
     )
 
 

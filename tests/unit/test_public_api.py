@@ -13,6 +13,7 @@ PUBLIC = [
     "Cost",
     "ExitCode",
     "Failure",
+    "FallbackEvent",
     "Image",
     "KeyMissingError",
     "LlmtaskError",

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from llmtask.main import app
 from llmtask.project import Project, load_project
+from llmtask.project.load import merge
 from llmtask.usage import UsageLog, UsageRow
 from tests.wire.vendor import VendorServer
 
@@ -26,6 +27,11 @@ MATCH = {
     "weaknesses": [{"point": "无 Kubernetes", "suggestion": "补一个项目"}],
     "cover_letter_script": "尊敬的招聘经理：……",
 }
+ONE_CALL = {
+    "models": {"deepseek-chat": {"fallbacks": []}},
+    "rules": {name: {"retry": 0} for name in ("overloaded", "rate_limited", "network", "cut_stream", "stalled")},
+}
+"""A failed call stays the only one, except where the answer is asked for again; the rest is in test_recovery."""
 JOB = {"jobTitle": "Engineer", "company": None, "mustHaves": ["Go"], "niceToHaves": []}
 
 
@@ -69,7 +75,8 @@ def vendors(
             said[name] = {**said.get(name, {}), **provider}
         folder = tmp_path / "project"
         folder.mkdir(exist_ok=True)
-        (folder / "config.yaml").write_text(yaml.safe_dump({"providers": said, **config}), encoding="utf-8")
+        text = yaml.safe_dump(merge(ONE_CALL, {"providers": said, **config}))
+        (folder / "config.yaml").write_text(text, encoding="utf-8")
         return load_project(folder)
 
     return make

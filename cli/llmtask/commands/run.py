@@ -68,6 +68,14 @@ def run(
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="For the whole run.")
     ] = None,
+    fallback: Annotated[
+        bool | None,
+        typer.Option(
+            "--fallback/--no-fallback",
+            help="Whether the model's fallbacks may take over.",
+            show_default="yes, unless --model names one",
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Take only the bare JSON object: no fence, no prose, no repair.")
     ] = False,
@@ -100,6 +108,7 @@ def run(
         user_id=user,
         service_id=service,
         strict=strict,
+        fall_back=fallback,
         timeout_s=timeout,
         project=loaded,
     )

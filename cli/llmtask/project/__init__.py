@@ -3,6 +3,7 @@
 from llmtask.project.config import (
     Config,
     FailureMap,
+    FailureRule,
     Model,
     Price,
     PriceList,
@@ -37,6 +38,7 @@ __all__ = [
     "TRUST_VARIABLE",
     "Config",
     "FailureMap",
+    "FailureRule",
     "Model",
     "Price",
     "PriceList",

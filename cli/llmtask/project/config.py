@@ -39,6 +39,21 @@ class FailureMap(Strict):
     """The HTTP status."""
 
 
+class FailureRule(Strict):
+    """What follows a failed call of one class. A class without a rule stops the run."""
+
+    retry: int = Field(default=0, ge=0, le=10)
+    """How often a model is asked again after it."""
+    how: Literal["same", "reask", "more_room"] = "same"
+    """What is asked again: the same; the same with the bad answer and what is wrong with it; or, where the model
+    thought, the same with twice the `max_tokens`, or without thinking where that is the most."""
+    wait_s: float = Field(default=0, ge=0)
+    """Seconds before the first retry; doubled for each further one, less a random part of up to half. Where the
+    vendor's `Retry-After` asks for more, that is waited."""
+    then: Literal["stop", "fall_back"] = "stop"
+    """When the retries are used up: stop, or go on with the next of the model's `fallbacks`."""
+
+
 class UnlistedModel(Strict):
     """What to assume of a provider's models that `models` does not list (`--model provider/name`)."""
 
@@ -105,6 +120,8 @@ class Model(Strict):
     """Sampling temperature; null leaves it to the vendor."""
     max_tokens: int | None = Field(default=None, gt=0)
     """Most tokens of an answer, thinking included; null leaves it to the vendor."""
+    most_tokens: int | None = Field(default=None, gt=0)
+    """The largest `max_tokens` that the vendor takes; null means that ours is never raised."""
     context: int = Field(gt=0)
     """Context window in tokens, answer included."""
     vision: bool = False
@@ -113,6 +130,8 @@ class Model(Strict):
     """The queue for runs that name this model with `--model`; a key of `queues`."""
     price: str | None = None
     """A key of `prices`; null means unpriced, which is never reported as 0."""
+    fallbacks: tuple[Name, ...] = ()
+    """Models that take over, in this order, after a failure whose rule says `then: fall_back`; keys of `models`."""
     extra_body: dict[str, Any] = {}
     """Further fields of the request body."""
 
@@ -234,10 +253,12 @@ class Timeouts(Strict):
 
     connect_s: float = Field(default=10, gt=0)
     """To reach the server."""
+    first_byte_s: float = Field(default=300, gt=0)
+    """From the request to the first of the answer, all of it where it is not streamed; keep-alives are none."""
     idle_s: float = Field(default=120, gt=0)
-    """Between two signs of life."""
+    """Between two signs of life after that; a keep-alive comment is one."""
     total_s: float = Field(default=900, gt=0)
-    """For a whole run, re-asks included."""
+    """For a whole run, with its retries, waits and fallbacks."""
 
 
 class TokenEstimate(Strict):
@@ -256,8 +277,10 @@ class Defaults(Strict):
     """The locale of a run without `--locale`."""
     tier: Tier = "paid"
     """The tier of a run without `--free` or `--paid`."""
-    reask: int = Field(default=1, ge=0, le=5)
-    """How often an answer that does not fit the schema is asked for again."""
+    calls: int = Field(default=4, ge=1, le=20)
+    """Most calls of one run to one model, whatever the rules add up to."""
+    longest_wait_s: float = Field(default=30, ge=0)
+    """Longest wait before a retry; who asks for more with `Retry-After` is not asked again."""
     timeouts: Timeouts = Timeouts()
     token_estimate: TokenEstimate = TokenEstimate()
 
@@ -273,4 +296,5 @@ class Config(Strict):
     prices: dict[str, tuple[Price, ...]] = {}
     schedules: dict[str, Schedule] = {}
     failures: FailureMap = FailureMap()
+    rules: dict[Failure, FailureRule] = {}
     defaults: Defaults = Defaults()

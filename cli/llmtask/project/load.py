@@ -227,8 +227,17 @@ def _dangling(config: Config) -> Iterator[tuple[ValuePath, str]]:
             yield (*where, "model"), _unknown("model", target.model, where, config.models)
         if target.queue and target.queue not in config.queues:
             yield (*where, "queue"), _unknown("queue", target.queue, where, config.queues)
+    yield from _dangling_fallbacks(config)
     yield from _dangling_peaks(config)
     yield from _incomplete_providers(config)
+
+
+def _dangling_fallbacks(config: Config) -> Iterator[tuple[ValuePath, str]]:
+    for name, model in config.models.items():
+        for index, fallback in enumerate(model.fallbacks):
+            if fallback not in config.models:
+                where = ("models", name, "fallbacks")
+                yield (*where, index), _unknown("model", fallback, where, config.models)
 
 
 def _dangling_peaks(config: Config) -> Iterator[tuple[ValuePath, str]]:

@@ -8,10 +8,10 @@ import importlib
 import threading
 from typing import TYPE_CHECKING
 
-from llmtask.project import Project, Timeouts, load_project
-from llmtask.providers.call import TOOL_NAME, Delta, Request, Turn
+from llmtask.project import Model, Project, load_project
+from llmtask.providers.call import TOOL_NAME, Delta, Patience, Request, Turn
 from llmtask.providers.check import reach
-from llmtask.providers.failures import failed
+from llmtask.providers.failures import failed, failure_of
 from llmtask.providers.keys import Key, find_key, require_key
 
 if TYPE_CHECKING:
@@ -23,9 +23,11 @@ __all__ = [
     "TOOL_NAME",
     "Delta",
     "Key",
+    "Patience",
     "Request",
     "Turn",
     "failed",
+    "failure_of",
     "find_key",
     "get_model",
     "open_chat",
@@ -46,7 +48,8 @@ def get_model(model_id: str, *, project: Project | None = None) -> "BaseChatMode
     """
     from llmtask.providers.chat import build_model  # brings LangChain
 
-    return build_model(project or load_project(), model_id)
+    project = project or load_project()
+    return build_model(project, project.model(model_id))
 
 
 def preload(project: Project, model_id: str) -> None:
@@ -72,13 +75,18 @@ def preload(project: Project, model_id: str) -> None:
     threading.Thread(target=bring_in, daemon=True).start()
 
 
-def open_chat(project: Project, model_id: str, timeouts: Timeouts) -> "Chat":
+def open_chat(project: Project, model: Model, patience: Patience) -> "Chat":
     """An open line to a model.
 
+    Args:
+        project: Where its provider stands.
+        model: The model, as the config has it or changed for one call.
+        patience: The run's.
+
     Raises:
-        UsageError, UntrustedError, KeyMissingError, ProjectError: As `get_model`.
+        UntrustedError, KeyMissingError, ProjectError: As `get_model`.
     """
-    require_key(project, project.model(model_id).provider)  # before the second that LangChain takes to come in
+    require_key(project, model.provider)  # before the second that LangChain takes to come in
     from llmtask.providers.chat import Chat  # brings LangChain
 
-    return Chat(project, model_id, timeouts)
+    return Chat(project, model, patience)

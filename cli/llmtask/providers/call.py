@@ -1,5 +1,6 @@
 """What a model is asked, and the pieces in which it answers: the same for every driver."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,23 +14,67 @@ TOOL_NAME = "output_formatter"
 """The tool whose arguments are the answer; the seed's name for it."""
 
 
-class Deadline:
-    """When a whole run must be over. Its clock starts with the first call."""
+_SHORTEST_WAIT_S = 0.001
 
-    def __init__(self, total_s: float) -> None:
-        """Take how long a run may take, in seconds."""
-        self.total_s = total_s
-        self._end: float | None = None
 
-    def start(self) -> None:
-        """Start the clock, where it does not run yet."""
-        if self._end is None:
-            self._end = time.monotonic() + self.total_s
+class Patience:
+    """How long a run still waits: for each call's first byte, between its signs of life, and as a whole.
+
+    Its clock starts with the run; a run's models share it.
+    """
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        """Take how long to wait."""
+        self.timeouts = timeouts
+        self._end = math.inf
+        self._first_byte_end = math.inf
+        self._has_begun = False
+
+    def start_run(self) -> None:
+        """The run begins."""
+        self._end = time.monotonic() + self.timeouts.total_s
+
+    def start_call(self) -> None:
+        """A call of the run begins."""
+        self._has_begun = False
+        self._first_byte_end = time.monotonic() + self.timeouts.first_byte_s
+
+    def begin_answer(self) -> None:
+        """The call's answer begins: from here on only silence counts."""
+        self._has_begun = True
+
+    @property
+    def left_s(self) -> float:
+        """Until the whole run must be over; below 0 when it is."""
+        return self._end - time.monotonic()
 
     @property
     def is_over(self) -> bool:
-        """Whether the time is up."""
-        return self._end is not None and time.monotonic() > self._end
+        """Whether the run's time is up."""
+        return self.left_s <= 0
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the call's answer should have begun by now."""
+        return not self._has_begun and time.monotonic() >= self._first_byte_end
+
+    @property
+    def complaint(self) -> str:
+        """What is said of a call that was waited for in vain."""
+        if self._has_begun:
+            return f"nothing came for {self.timeouts.idle_s:g} s"
+        return f"no answer began within {self.timeouts.first_byte_s:g} s"
+
+    def limit(self, seconds: float | None) -> float:
+        """How long to wait for the next bytes, where somebody would wait so many seconds (None: for ever).
+
+        Never 0, which would mean not to wait at all but to fail where nothing is there yet.
+        """
+        if self._has_begun:
+            silence = self.timeouts.idle_s
+        else:
+            silence = min(self._first_byte_end - time.monotonic(), self.timeouts.first_byte_s)
+        return max(min(math.inf if seconds is None else seconds, silence, self.left_s), _SHORTEST_WAIT_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +84,7 @@ class Line:
     model: Model
     provider: Provider
     key: str = field(repr=False)
-    timeouts: Timeouts
-    deadline: Deadline
+    patience: Patience
     token_estimate: TokenEstimate
 
 

@@ -13,31 +13,30 @@ from langsmith.run_helpers import tracing_context
 
 from llmtask.documents import Image
 from llmtask.errors import CallError, Failure
-from llmtask.project import Project, Provider, Timeouts
-from llmtask.providers.call import Deadline, Delta, Line, Request
-from llmtask.providers.failures import call_error, combined
+from llmtask.project import Model, Project, Provider
+from llmtask.providers.call import Delta, Line, Patience, Request
+from llmtask.providers.failures import call_error, combined, failed
 from llmtask.providers.keys import require_key
 from llmtask.tokens import Tokens
 
 
-def build_model(
-    project: Project, model_id: str, timeouts: Timeouts | None = None, deadline: Deadline | None = None
-) -> BaseChatModel:
-    """The LangChain chat model of a model id.
+def build_model(project: Project, model: Model, patience: Patience | None = None) -> BaseChatModel:
+    """The LangChain chat model of a model.
+
+    Args:
+        project: Where its provider stands.
+        model: The model, as the config has it or changed for one call.
+        patience: The run's; a model by itself has none, and only its calls have their limits.
 
     Raises:
-        UsageError: There is no such model.
         UntrustedError: Its provider is not the starter's, and the project is not trusted.
         KeyMissingError: Its provider's key was not found.
         ProjectError: Its class cannot be built.
     """
-    model = project.model(model_id)
     provider = project.config.providers[model.provider]
     key = require_key(project, model.provider)
     defaults = project.config.defaults
-    timeouts = timeouts or defaults.timeouts
-    deadline = deadline or Deadline(timeouts.total_s)  # never started: a model by itself has no run
-    line = Line(model, provider, key, timeouts, deadline, defaults.token_estimate)
+    line = Line(model, provider, key, patience or Patience(defaults.timeouts), defaults.token_estimate)
     built: BaseChatModel = _driver(provider).build(line)
     return built
 
@@ -50,18 +49,18 @@ def _driver(provider: Provider) -> Any:
 class Chat:
     """A model that can be asked, over LangChain, in the words of `Request` and `Delta`."""
 
-    def __init__(self, project: Project, model_id: str, timeouts: Timeouts) -> None:
+    def __init__(self, project: Project, model: Model, patience: Patience) -> None:
         """Build the model.
 
         Raises:
-            UsageError, UntrustedError, KeyMissingError, ProjectError: As `build_model`.
+            UntrustedError, KeyMissingError, ProjectError: As `build_model`.
         """
-        self._model = project.model(model_id)
+        self._model = model
         self._provider = project.config.providers[self._model.provider]
         self._failures = combined(project, self._model.provider)
         self._secret = require_key(project, self._model.provider)
-        self.deadline = Deadline(timeouts.total_s)
-        self._chat = build_model(project, model_id, timeouts, self.deadline)
+        self._patience = patience
+        self._chat = build_model(project, model, patience)
 
     def ask(self, request: Request, *, live: bool) -> Generator[Delta]:
         """The answer, piece by piece, or whole where it is not asked for live.
@@ -71,7 +70,7 @@ class Chat:
         """
         messages, arguments = self._prepared(request)
         read = _Reader(self._provider)
-        self.deadline.start()
+        self._patience.start_call()
         try:
             if not live:
                 with _untraced():
@@ -92,7 +91,7 @@ class Chat:
         """As `ask`, in the caller's event loop."""
         messages, arguments = self._prepared(request)
         read = _Reader(self._provider)
-        self.deadline.start()
+        self._patience.start_call()
         try:
             if not live:
                 with _untraced():
@@ -121,10 +120,6 @@ class Chat:
         if client is not None:
             await client.aclose()
 
-    def failure_of(self, finish_reason: str | None) -> Failure | None:
-        """The failure class that a finish reason stands for; None for a good end."""
-        return self._failures.finish.get(finish_reason or "")
-
     def _prepared(self, request: Request) -> tuple[list[BaseMessage], dict[str, Any]]:
         arguments = _driver(self._provider).call_arguments(request, self._model, self._provider)
         return _messages(request, self._provider), arguments
@@ -132,8 +127,13 @@ class Chat:
     def _mapped(self, error: Exception) -> Exception:
         if isinstance(error, CallError):
             return error
+        if self._patience.is_over:
+            return failed(self._model.provider, Failure.TIMEOUT, f"{self._patience.timeouts.total_s:g} s are over")
         is_foreign = self._provider.driver != "offline"
-        return call_error(error, self._failures, self._model.provider, self._secret, is_foreign=is_foreign) or error
+        mapped = call_error(error, self._failures, self._model.provider, self._secret, is_foreign=is_foreign)
+        if mapped and mapped.failure is Failure.STALLED and mapped.status is None and self._provider.driver == "openai":
+            return failed(self._model.provider, Failure.STALLED, self._patience.complaint)
+        return mapped or error
 
 
 def _untraced() -> AbstractContextManager[None]:

@@ -1,6 +1,9 @@
 """Foreign errors -> CallError with its failure class. What a vendor's sign means stands in config.yaml, not here."""
 
+import math
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from llmtask.errors import CallError, Failure, LlmtaskError
@@ -18,16 +21,18 @@ _WAY_OUT = {
     Failure.CONTEXT_TOO_LONG: "shorten the input, or choose a --model with a larger context",
     Failure.FILTERED: "the vendor's content filter refused this input or answer",
     Failure.NETWORK: "check the network and the provider's base_url; `llmtask doctor` tries it",
-    Failure.TIMEOUT: "raise --timeout or defaults.timeouts in config.yaml",
+    Failure.TIMEOUT: "raise --timeout or defaults.timeouts.total_s in config.yaml",
+    Failure.STALLED: "try again later; how long to wait is defaults.timeouts in config.yaml",
+    Failure.LENGTH: "raise the model's max_tokens in config.yaml",
     Failure.CUT_STREAM: "the answer is incomplete; try again",
 }
 
 _BY_CLASS = (  # by class name, since drivers bring their own copies of the HTTP libraries
     ("ConnectTimeout", Failure.NETWORK),
     ("ConnectError", Failure.NETWORK),
-    ("TimeoutException", Failure.TIMEOUT),
-    ("APITimeoutError", Failure.TIMEOUT),
-    ("TimeoutError", Failure.TIMEOUT),
+    ("TimeoutException", Failure.STALLED),
+    ("APITimeoutError", Failure.STALLED),
+    ("TimeoutError", Failure.STALLED),
     ("RemoteProtocolError", Failure.CUT_STREAM),
     ("ReadError", Failure.CUT_STREAM),
     ("JSONDecodeError", Failure.CUT_STREAM),
@@ -76,11 +81,18 @@ def call_error(
         return failed(provider_id, Failure.CUT_STREAM, f"the answer is no chat completion ({type(error).__name__})")
     failure = failure or Failure.BAD_REQUEST
     what = detail or _innermost(chain)
-    return failed(provider_id, failure, _clean(what, secret), status=status, code=code or None)
+    after_s = next((seconds for one in chain if (seconds := _retry_after(one)) is not None), None)
+    return failed(provider_id, failure, _clean(what, secret), status=status, code=code or None, retry_after_s=after_s)
 
 
 def failed(
-    provider_id: str, failure: Failure, detail: str = "", *, status: int | None = None, code: str | None = None
+    provider_id: str,
+    failure: Failure,
+    detail: str = "",
+    *,
+    status: int | None = None,
+    code: str | None = None,
+    retry_after_s: float | None = None,
 ) -> CallError:
     """A CallError with its sentence: who, what, in the vendor's words, and the way out."""
     sign = ", ".join(part for part in (f"HTTP {status}" if status else "", f"code {code}" if code else "") if part)
@@ -89,7 +101,13 @@ def failed(
     sentence += f": {detail}" if detail else ""
     way_out = _WAY_OUT.get(failure)
     sentence = f"{sentence.rstrip('.。 ')}; {way_out}" if way_out else sentence
-    return CallError(sentence, failure, status=status, code=code)
+    return CallError(sentence, failure, status=status, code=code, retry_after_s=retry_after_s)
+
+
+def failure_of(project: Project, provider_id: str, finish_reason: str | None) -> Failure | None:
+    """The failure class that a finish reason of the provider's stands for; None for a good end."""
+    own, general = project.config.providers[provider_id].failures.finish, project.config.failures.finish
+    return own.get(finish_reason or "") or general.get(finish_reason or "")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -105,6 +123,22 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _status(error: BaseException) -> int | None:
     status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
     return status if isinstance(status, int) else None
+
+
+def _retry_after(error: BaseException) -> float | None:
+    """Seconds from now that the response's `Retry-After` names, as a number or as a date (RFC 9110, 10.2.3)."""
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    said = str(headers.get("retry-after") or "").strip() if headers is not None else ""
+    if not said:
+        return None
+    try:
+        seconds = float(said)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(said).astimezone(UTC) - datetime.now(UTC)).total_seconds()
+        except (ValueError, OverflowError):
+            return None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
 def _body(error: BaseException) -> tuple[str, str]:

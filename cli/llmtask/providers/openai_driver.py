@@ -10,7 +10,7 @@ from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import SecretStr
 
 from llmtask.project import Model, Provider
-from llmtask.providers.call import TOOL_NAME, Deadline, Line, Request
+from llmtask.providers.call import TOOL_NAME, Line, Patience, Request
 
 _HEADERS = frozenset(
     {
@@ -25,6 +25,7 @@ _HEADERS = frozenset(
         "x-stainless-raw-response",  # the SDK reads its own mark back from the request that was sent
     }
 )
+_OPENED = ("connect_tcp.complete", "start_tls.complete")  # httpcore's trace events that bring a network stream
 _REASONING_KEYS = ("reasoning_content", "reasoning")  # DeepSeek, GLM, vLLM; Ollama, OpenRouter
 
 
@@ -77,10 +78,10 @@ def build(line: Line) -> BaseChatModel:
     Every argument that langchain-openai or the SDK would else take from OPENAI_* variables is given; what they add to
     the headers all the same (OPENAI_ORG_ID, OPENAI_CUSTOM_HEADERS, ...) is taken off before it is sent.
     """
-    model, provider, key, timeouts = line.model, line.provider, line.key, line.timeouts
-    timeout = httpx2.Timeout(timeouts.idle_s, connect=timeouts.connect_s)
-    guard = _header_guard(key, provider.headers)
-    watch = _deadline_watch(line.deadline)
+    model, provider, key, patience = line.model, line.provider, line.key, line.patience
+    timeouts = patience.timeouts
+    timeout = httpx2.Timeout(max(timeouts.first_byte_s, timeouts.idle_s), connect=timeouts.connect_s)
+    guard, watch = _header_guard(key, provider.headers), _answer_watch(patience)
     verify = httpx2.create_ssl_context()  # 50 ms; one for both clients
     return CompatibleChatModel(
         model=model.name,
@@ -96,10 +97,12 @@ def build(line: Line) -> BaseChatModel:
         extra_body=extra_body(model, provider),
         openai_proxy=None,  # else OPENAI_PROXY; httpx knows the usual proxy variables
         http_client=httpx2.Client(
-            verify=verify, timeout=timeout, event_hooks={"request": [guard], "response": [watch]}
+            verify=verify, timeout=timeout, event_hooks={"request": [guard, _limits(patience)], "response": [watch]}
         ),
         http_async_client=httpx2.AsyncClient(
-            verify=verify, timeout=timeout, event_hooks={"request": [_awaited(guard)], "response": [_awaited(watch)]}
+            verify=verify,
+            timeout=timeout,
+            event_hooks={"request": [_awaited(guard), _awaited(_alimits(patience))], "response": [_awaited(watch)]},
         ),
     )
 
@@ -175,27 +178,39 @@ def _header_guard(key: str, headers: Mapping[str, str]) -> Callable[[httpx2.Requ
 
 
 class _WatchedStream(httpx2.SyncByteStream, httpx2.AsyncByteStream):
-    """A response's bytes until the deadline. A read timeout alone would be re-armed by each keep-alive comment."""
+    """A response's bytes, until the run's time is up, or the answer should have begun and has not."""
 
-    def __init__(self, stream: Any, deadline: Deadline, request: httpx2.Request) -> None:
+    def __init__(self, stream: Any, patience: Patience, request: httpx2.Request) -> None:
         self._stream = stream
-        self._deadline = deadline
+        self._patience = patience
         self._request = request
+        self._is_comment = False
 
     def __iter__(self) -> Iterator[bytes]:
         for piece in self._stream:
-            self._check()
+            self._check(piece)
             yield piece
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for piece in self._stream:
-            self._check()
+            self._check(piece)
             yield piece
 
-    def _check(self) -> None:
-        if self._deadline.is_over:
-            message = f"{self._deadline.total_s:g} s are over"
+    def _check(self, piece: bytes) -> None:
+        if self._says_something(piece):
+            self._patience.begin_answer()
+        if self._patience.is_over or self._patience.is_late:
+            message = "keep-alives alone came"
             raise httpx2.ReadTimeout(message, request=self._request)
+
+    def _says_something(self, piece: bytes) -> bool:
+        """Whether there is more in it than blank lines and comments, such as `: keep-alive`."""
+        for line in piece.splitlines(keepends=True):
+            self._is_comment = self._is_comment or line.startswith(b":")
+            if line.strip() and not self._is_comment:
+                return True
+            self._is_comment = self._is_comment and not line.endswith((b"\n", b"\r"))
+        return False
 
     def close(self) -> None:
         self._stream.close()
@@ -204,11 +219,55 @@ class _WatchedStream(httpx2.SyncByteStream, httpx2.AsyncByteStream):
         await self._stream.aclose()
 
 
-def _deadline_watch(deadline: Deadline) -> Callable[[httpx2.Response], None]:
+def _answer_watch(patience: Patience) -> Callable[[httpx2.Response], None]:
     def watch(response: httpx2.Response) -> None:
-        response.stream = _WatchedStream(response.stream, deadline, response.request)
+        response.stream = _WatchedStream(response.stream, patience, response.request)
 
     return watch
+
+
+def _limits(patience: Patience) -> Callable[[httpx2.Request], None]:
+    """Holds each wait of a request to the run's patience: a read timeout alone would be re-armed by each byte."""
+
+    def trace(event: str, info: dict[str, Any]) -> None:
+        if event.endswith(_OPENED):
+            stream = info["return_value"]
+            read = stream.read
+
+            def limited(max_bytes: int, timeout: float | None = None) -> bytes:
+                got: bytes = read(max_bytes, timeout=patience.limit(timeout))
+                return got
+
+            stream.read = limited
+
+    return _limiting(patience, trace)
+
+
+def _alimits(patience: Patience) -> Callable[[httpx2.Request], None]:
+    """As `_limits`, for an async client."""
+
+    async def trace(event: str, info: dict[str, Any]) -> None:  # awaited by the library
+        if event.endswith(_OPENED):
+            stream = info["return_value"]
+            read = stream.read
+
+            async def limited(max_bytes: int, timeout: float | None = None) -> bytes:
+                got: bytes = await read(max_bytes, timeout=patience.limit(timeout))
+                return got
+
+            stream.read = limited
+
+    return _limiting(patience, trace)
+
+
+def _limiting(patience: Patience, trace: Any) -> Callable[[httpx2.Request], None]:
+    def limit(request: httpx2.Request) -> None:
+        timeouts = request.extensions["timeout"]
+        for step in ("connect", "write", "pool"):
+            timeouts[step] = max(min(timeouts[step], patience.left_s), 0.001)
+        request.extensions["trace"] = trace
+
+    return limit
 
 
 Message = TypeVar("Message", httpx2.Request, httpx2.Response)

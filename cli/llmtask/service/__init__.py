@@ -2,8 +2,10 @@
 
 from llmtask.service.check import check_model
 from llmtask.service.plan import Plan, RunOptions, plan
+from llmtask.service.recovery import WorstCase, worst_cases
 from llmtask.service.result import (
     Event,
+    FallbackEvent,
     PartialEvent,
     ReasoningEvent,
     ResultEvent,
@@ -22,6 +24,7 @@ from llmtask.service.run import (
 
 __all__ = [
     "Event",
+    "FallbackEvent",
     "PartialEvent",
     "Plan",
     "ReasoningEvent",
@@ -30,6 +33,7 @@ __all__ = [
     "RunOptions",
     "TaskResult",
     "TextEvent",
+    "WorstCase",
     "aexecute",
     "arun_streaming_task",
     "arun_structured_task",
@@ -38,4 +42,5 @@ __all__ = [
     "plan",
     "run_streaming_task",
     "run_structured_task",
+    "worst_cases",
 ]

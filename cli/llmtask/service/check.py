@@ -9,9 +9,10 @@ from llmtask.prompts import LocaleFile, Prompt, PromptFile
 from llmtask.providers import Request
 from llmtask.router import Route
 from llmtask.schemas import json_schema
-from llmtask.service.plan import Plan
+from llmtask.service.plan import Candidate, Plan
 from llmtask.service.result import ResultEvent
 from llmtask.service.run import execute
+from llmtask.tokens import estimate
 from llmtask.usage import UsageLog
 
 CHECK = "models_check"
@@ -39,15 +40,15 @@ def check_model(project: Project, model_id: str, log: UsageLog | None) -> str:
         LlmtaskError: It cannot be asked, or did not answer.
     """
     model, defaults = project.model(model_id), project.config.defaults
+    route = Route(defaults.tier, model_id, model.queue, "structured")
+    request = Request(_PROMPT.system, _PROMPT.user, json_schema(_Ok))
     planned = Plan(
         project=project,
         task=CHECK,
         locale=defaults.locale,
         prompt=Prompt(CHECK, defaults.locale, _PROMPT, _LOCALE, YamlFile(Path(), {})),
         schema=_Ok,
-        route=Route(defaults.tier, model_id, model.queue, "structured"),
-        model=model,
-        request=Request(_PROMPT.system, _PROMPT.user, json_schema(_Ok)),
+        candidates=(Candidate(route, model, request, estimate(request.text, defaults.token_estimate)),),
         timeouts=defaults.timeouts,
     )
     ends = [event.result for event in execute(planned, log, live=False) if isinstance(event, ResultEvent)]

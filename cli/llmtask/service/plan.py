@@ -2,18 +2,18 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
 from pydantic import BaseModel
 
 from llmtask.documents import Image
-from llmtask.errors import UsageError
+from llmtask.errors import KeyMissingError, UntrustedError, UsageError
 from llmtask.money import Cost
 from llmtask.prices import get_cost
 from llmtask.project import Model, Project, Timeouts, load_project
 from llmtask.prompts import Prompt, load_prompt
-from llmtask.providers import TOOL_NAME, Request
+from llmtask.providers import TOOL_NAME, Request, require_key
 from llmtask.router import Route, Router
 from llmtask.schemas import example, json_schema, load_schema
 from llmtask.tokens import Tokens, estimate
@@ -41,12 +41,35 @@ class RunOptions(TypedDict, total=False):
     """For which part of your product; goes into the usage log."""
     strict: bool
     """Accept nothing but the bare JSON object: no fence, no prose, no repair."""
+    fall_back: bool | None
+    """Whether the model's fallbacks may take over; where it is left out, unless `model_id` names a model."""
     timeout_s: float | None
     """Seconds for the whole run; the config's default where it is left out."""
     project: Project
     """The project; the nearest where it is left out."""
     log: UsageLog | None
     """The usage log; the default one where it is left out, None for no log."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that may be asked, and what it would be asked."""
+
+    route: Route
+    model: Model
+    request: Request
+    input_tokens: int
+    """About how many tokens go in."""
+
+    @property
+    def room(self) -> int:
+        """Tokens that the model's context has for the input."""
+        return self.model.context - (self.model.max_tokens or 0)
+
+    @property
+    def output_tokens(self) -> int:
+        """The most that can come out: `max_tokens`, else what the context leaves."""
+        return self.model.max_tokens or max(self.model.context - self.input_tokens, 0)
 
 
 @dataclass(frozen=True)
@@ -58,24 +81,39 @@ class Plan:
     locale: str
     prompt: Prompt
     schema: type[BaseModel]
-    route: Route
-    model: Model
-    request: Request
+    candidates: tuple[Candidate, ...]
+    """The route's model, then those that take over where a failure's rule allows it."""
     timeouts: Timeouts
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """Fallbacks that cannot take over this run: the model's id -> why."""
     user_id: str | None = None
     service_id: str | None = None
     is_strict: bool = False
 
     @property
+    def route(self) -> Route:
+        """Where the run goes first."""
+        return self.candidates[0].route
+
+    @property
+    def model(self) -> Model:
+        """The model that is asked first."""
+        return self.candidates[0].model
+
+    @property
+    def request(self) -> Request:
+        """What it is asked."""
+        return self.candidates[0].request
+
+    @property
     def input_tokens(self) -> int:
         """About how many tokens go in."""
-        rate = self.project.config.defaults.token_estimate
-        return estimate(self.request.text, rate) + _IMAGE_TOKENS * len(self.request.images)
+        return self.candidates[0].input_tokens
 
     @property
     def highest_cost(self) -> Cost | None:
         """About the most that one call can cost: no cache hits, `max_tokens` out. None where it is unpriced."""
-        most = Tokens(self.input_tokens, self.model.max_tokens or 0, is_estimate=True)
+        most = Tokens(self.input_tokens, self.candidates[0].output_tokens, is_estimate=True)
         return get_cost(self.route.model_id, most, project=self.project)
 
 
@@ -99,25 +137,33 @@ def plan(task: str, variables: Mapping[str, str], options: RunOptions, schema: t
     images = tuple(options.get("images", ()))
     prompt = load_prompt(project, task, locale)
     route = _route(project, task, options, has_image=bool(images))
-    model = project.model(route.model_id)
     schema = schema or load_schema(project, task)
-    request = _request(prompt, variables, images, model, json_schema(schema))
-    planned = Plan(
+    fields = json_schema(schema)
+
+    def candidate(route: Route) -> Candidate:
+        model = project.model(route.model_id)
+        request = _request(prompt, variables, images, model, fields)
+        going_in = estimate(request.text, defaults.token_estimate) + _IMAGE_TOKENS * len(images)
+        return Candidate(route, model, request, going_in)
+
+    first = candidate(route)
+    if first.input_tokens > first.room:
+        raise UsageError(_too_long(first))
+    others = [candidate(other) for other in _fallback_routes(project, route, options)]
+    unfit = {one.route.model_id: why for one in others if (why := _why_not(project, one))}
+    return Plan(
         project=project,
         task=task,
         locale=locale,
         prompt=prompt,
         schema=schema,
-        route=route,
-        model=model,
-        request=request,
+        candidates=(first, *(one for one in others if one.route.model_id not in unfit)),
         timeouts=_timeouts(defaults.timeouts, options.get("timeout_s")),
+        skipped=unfit,
         user_id=options.get("user_id"),
         service_id=options.get("service_id"),
         is_strict=options.get("strict", False),
     )
-    _check_fit(planned)
-    return planned
 
 
 def _route(project: Project, task: str, options: RunOptions, *, has_image: bool) -> Route:
@@ -138,6 +184,31 @@ def _route(project: Project, task: str, options: RunOptions, *, has_image: bool)
     return Route(routed.tier, model_id, model.queue, routed.worker)
 
 
+def _fallback_routes(project: Project, route: Route, options: RunOptions) -> list[Route]:
+    """Where the run goes when its model fails; nowhere else where the caller named the model, unless they say so."""
+    wanted = options.get("fall_back")
+    if not (wanted if wanted is not None else not options.get("model_id")):
+        return []
+    names = dict.fromkeys(project.model(route.model_id).fallbacks)
+    names.pop(route.model_id, None)
+    return [replace(route, model_id=name, queue_id=project.model(name).queue) for name in names]
+
+
+def _why_not(project: Project, candidate: Candidate) -> str | None:
+    """Why a fallback cannot take the run over; None where it can."""
+    if candidate.request.images and not candidate.model.vision:
+        return "takes no images"
+    if candidate.input_tokens > candidate.room:
+        return "the input is too long for it"
+    try:
+        require_key(project, candidate.model.provider)
+    except KeyMissingError:
+        return f"no key for {candidate.model.provider}"
+    except UntrustedError:
+        return "the project is not trusted"
+    return None
+
+
 def _request(
     prompt: Prompt, variables: Mapping[str, str], images: tuple[Image, ...], model: Model, schema: dict[str, Any]
 ) -> Request:
@@ -153,16 +224,13 @@ def _request(
 def _timeouts(timeouts: Timeouts, total_s: float | None) -> Timeouts:
     """The timeouts with the whole run's replaced; no wait is longer than the run may take."""
     total_s = total_s or timeouts.total_s
-    idle_s, connect_s = min(timeouts.idle_s, total_s), min(timeouts.connect_s, total_s)
-    return Timeouts(connect_s=connect_s, idle_s=idle_s, total_s=total_s)
+    waits = timeouts.model_dump()
+    return Timeouts(**{name: min(seconds, total_s) for name, seconds in waits.items()} | {"total_s": total_s})
 
 
-def _check_fit(planned: Plan) -> None:
-    room = planned.model.context - (planned.model.max_tokens or 0)
-    if planned.input_tokens > room:
-        message = (
-            f"the input is too long for {planned.route.model_id}: about {planned.input_tokens:,} tokens, "
-            f"and its context of {planned.model.context:,} has room for {room:,}; "
-            "shorten it, or choose a --model with a larger context"
-        )
-        raise UsageError(message)
+def _too_long(candidate: Candidate) -> str:
+    return (
+        f"the input is too long for {candidate.route.model_id}: about {candidate.input_tokens:,} tokens, "
+        f"and its context of {candidate.model.context:,} has room for {candidate.room:,}; "
+        "shorten it, or choose a --model with a larger context"
+    )

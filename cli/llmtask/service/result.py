@@ -24,6 +24,7 @@ class TaskResult(Generic[Schema_co]):
     task: str
     locale: str
     route: Route
+    """Of the model that gave the answer: a fallback's where one took over."""
     run_id: str
     """Groups the usage rows of this run."""
     upstream_model: str | None
@@ -37,7 +38,7 @@ class TaskResult(Generic[Schema_co]):
     first_token_ms: int | None
     """From the run's begin to its first text, reasoning included."""
     attempts: int
-    """Model calls made; 1 where the first answer was valid."""
+    """Model calls made, failed ones included; 1 where the first answer was valid."""
     repair_level: Level
     """How much the answer had to be helped; strict where it was the bare object."""
     is_sample: bool
@@ -71,11 +72,26 @@ class PartialEvent:
 
 @dataclass(frozen=True, slots=True)
 class RetryEvent:
-    """The answer was no good and the model is asked again; what came so far is void."""
+    """A call failed and the same model is asked again; what came so far is void."""
 
     attempt: int
     """The number of the call that begins now, from 2."""
     reason: str
+    model_id: str
+    wait_s: float = 0
+    """Seconds until it begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackEvent:
+    """A model failed and another takes over; what came so far is void."""
+
+    attempt: int
+    """The number of the call that begins now, from 2."""
+    reason: str
+    failed_model_id: str
+    model_id: str
+    """The model that is asked now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,4 +101,4 @@ class ResultEvent(Generic[Schema_co]):
     result: TaskResult[Schema_co]
 
 
-Event: TypeAlias = TextEvent | ReasoningEvent | PartialEvent | RetryEvent | ResultEvent[Schema_co]
+Event: TypeAlias = TextEvent | ReasoningEvent | PartialEvent | RetryEvent | FallbackEvent | ResultEvent[Schema_co]

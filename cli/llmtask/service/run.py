@@ -1,16 +1,18 @@
 """The four ways to run a task: structured or streaming, sync or async. One run, two drivers."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from llmtask.providers import open_chat
-from llmtask.service.plan import Plan, RunOptions, plan
+from llmtask.project import Model
+from llmtask.providers import Delta, open_chat
+from llmtask.service.plan import Candidate, Plan, RunOptions, plan
 from llmtask.service.result import Event, ResultEvent, TaskResult
-from llmtask.service.steps import Ask, Pull, Steps, TaskRun
+from llmtask.service.steps import Ask, Pull, TaskRun, Wait
 from llmtask.usage import UsageLog
 
 if TYPE_CHECKING:
@@ -86,15 +88,16 @@ def execute(planned: Plan, log: UsageLog | None, *, live: bool) -> Generator[Eve
     Raises:
         LlmtaskError: As `run_structured_task`.
     """
-    chat = open_chat(planned.project, planned.route.model_id, planned.timeouts)
-    return _drive(TaskRun(planned, chat.failure_of, log, live=live).steps(), chat, live=live)
+    run = TaskRun(planned, log, live=live)
+    return _drive(run, _Line(planned, run, live=live))  # the line is opened before the first event: no key is no call
 
 
 async def aexecute(planned: Plan, log: UsageLog | None, *, live: bool) -> AsyncGenerator[Event[Any]]:
     """As `execute`, in the caller's event loop."""
+    run = TaskRun(planned, log, live=live)
     # The first call brings LangChain in, which takes seconds: not in the loop.
-    chat = await asyncio.to_thread(open_chat, planned.project, planned.route.model_id, planned.timeouts)
-    events = _adrive(TaskRun(planned, chat.failure_of, log, live=live).steps(), chat, live=live)
+    line = await asyncio.to_thread(_Line, planned, run, live=live)
+    events = _adrive(run, line)
     try:
         async for event in events:
             yield event
@@ -102,60 +105,126 @@ async def aexecute(planned: Plan, log: UsageLog | None, *, live: bool) -> AsyncG
         await events.aclose()
 
 
-def _drive(steps: Steps, chat: "Chat", *, live: bool) -> Generator[Event[Any]]:
-    """Do what the steps say; hand their events on."""
-    deltas: Any = None
+class _Line:
+    """The model that a run asks now, and its answer so far."""
+
+    def __init__(self, planned: Plan, run: TaskRun, *, live: bool) -> None:
+        """Open the line to the run's first model.
+
+        Raises:
+            UntrustedError, KeyMissingError, ProjectError: As `run_structured_task`.
+        """
+        self._project, self._patience, self._live = planned.project, run.patience, live
+        self._model = planned.model
+        self._chat = self._opened(planned.model)
+        self._deltas: Any = None
+
+    def _opened(self, model: Model) -> "Chat":
+        return open_chat(self._project, model, self._patience)
+
+    def ask(self, candidate: Candidate) -> None:
+        """Begin a call, of the model that the line is open to or of another."""
+        if self._deltas is not None:
+            self._deltas.close()
+        if candidate.model is not self._model:
+            self._chat.close()
+            self._model, self._chat = candidate.model, self._opened(candidate.model)
+        self._deltas = self._chat.ask(candidate.request, live=self._live)
+
+    async def aask(self, candidate: Candidate) -> None:
+        """As `ask`, in the caller's event loop."""
+        if self._deltas is not None:
+            await self._deltas.aclose()
+        if candidate.model is not self._model:
+            await self._chat.aclose()
+            self._model, self._chat = candidate.model, await asyncio.to_thread(self._opened, candidate.model)
+        self._deltas = self._chat.aask(candidate.request, live=self._live)
+
+    def pull(self) -> Delta | None:
+        """The call's next piece; None at its end."""
+        return next(self._deltas, None)
+
+    async def apull(self) -> Delta | None:
+        """As `pull`, in the caller's event loop."""
+        return await anext(self._deltas, None)
+
+    def close(self) -> None:
+        """End the call and the connections."""
+        if self._deltas is not None:
+            self._deltas.close()
+        self._chat.close()
+
+    async def aclose(self) -> None:
+        """As `close`, in the caller's event loop."""
+        if self._deltas is not None:
+            await self._deltas.aclose()
+        await self._chat.aclose()
+
+
+def _drive(run: TaskRun, line: _Line) -> Generator[Event[Any]]:
+    """Do what the run's steps say; hand their events on."""
+    steps = run.steps()
     try:
         step = next(steps)
         while True:
-            if isinstance(step, Ask):
-                deltas = chat.ask(step.request, live=live)
-                step = next(steps)
-            elif isinstance(step, Pull):
+            delta: Delta | None = None
+            if isinstance(step, Ask | Pull | Wait):
                 try:
-                    delta = next(deltas, None)
+                    delta = _do(step, line)
                 except BaseException as error:  # noqa: BLE001  # Ctrl-C too: the run writes its row, then it goes on up
                     step = steps.throw(error)
-                else:
-                    step = steps.send(delta)
+                    continue
             else:
                 yield step
-                step = next(steps)
+            step = steps.send(delta)
     except StopIteration:
         return
     finally:
         steps.close()
-        if deltas is not None:
-            deltas.close()
-        chat.close()
+        line.close()
 
 
-async def _adrive(steps: Steps, chat: "Chat", *, live: bool) -> AsyncGenerator[Event[Any]]:
+def _do(step: Ask | Pull | Wait, line: _Line) -> Delta | None:
+    if isinstance(step, Pull):
+        return line.pull()
+    if isinstance(step, Ask):
+        line.ask(step.candidate)
+    else:
+        time.sleep(step.seconds)
+    return None
+
+
+async def _adrive(run: TaskRun, line: _Line) -> AsyncGenerator[Event[Any]]:
     """As `_drive`, in the caller's event loop."""
-    deltas: Any = None
+    steps = run.steps()
     try:
         step = next(steps)
         while True:
-            if isinstance(step, Ask):
-                deltas = chat.aask(step.request, live=live)
-                step = next(steps)
-            elif isinstance(step, Pull):
+            delta: Delta | None = None
+            if isinstance(step, Ask | Pull | Wait):
                 try:
-                    delta = await anext(deltas, None)
+                    delta = await _ado(step, line)
                 except BaseException as error:  # noqa: BLE001  # cancellation too: the run writes its row first
                     step = steps.throw(error)
-                else:
-                    step = steps.send(delta)
+                    continue
             else:
                 yield step
-                step = next(steps)
+            step = steps.send(delta)
     except StopIteration:
         return
     finally:
         steps.close()
-        if deltas is not None:
-            await deltas.aclose()
-        await chat.aclose()
+        await line.aclose()
+
+
+async def _ado(step: Ask | Pull | Wait, line: _Line) -> Delta | None:
+    if isinstance(step, Pull):
+        return await line.apull()
+    if isinstance(step, Ask):
+        await line.aask(step.candidate)
+    else:
+        await asyncio.sleep(step.seconds)
+    return None
 
 
 def _last(events: Iterator[Event[Any]]) -> TaskResult[Any]:

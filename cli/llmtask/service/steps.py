@@ -1,7 +1,7 @@
 """A run as a generator without I/O of its own: it says what to do next, a sync or an async driver does it."""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -10,13 +10,21 @@ from llmtask.answer import InvalidError, Level, Partial, read
 from llmtask.errors import AnswerInvalidError, CallError, Failure
 from llmtask.money import Cost
 from llmtask.prices import get_cost
-from llmtask.providers import Delta, Request, Turn, failed
-from llmtask.service.plan import Plan
-from llmtask.service.result import Event, PartialEvent, ReasoningEvent, ResultEvent, RetryEvent, TaskResult, TextEvent
+from llmtask.providers import Delta, Patience, failed, failure_of
+from llmtask.service.plan import Candidate, Plan
+from llmtask.service.recovery import Recovery, takes_over
+from llmtask.service.result import (
+    Event,
+    FallbackEvent,
+    PartialEvent,
+    ReasoningEvent,
+    ResultEvent,
+    RetryEvent,
+    TaskResult,
+    TextEvent,
+)
 from llmtask.tokens import Tokens, estimate
 from llmtask.usage import UsageLog, UsageRow, new_id, timestamp
-
-_ASK_AGAIN = frozenset({Failure.SCHEMA_INVALID, Failure.BLANK, Failure.REASONING_ONLY})
 
 _USED_NOTHING = frozenset({Failure.NETWORK, Failure.REFUSED_KEY, Failure.NO_BALANCE, Failure.RATE_LIMITED})
 
@@ -25,7 +33,7 @@ _USED_NOTHING = frozenset({Failure.NETWORK, Failure.REFUSED_KEY, Failure.NO_BALA
 class Ask:
     """To the driver: open a call."""
 
-    request: Request
+    candidate: Candidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +41,14 @@ class Pull:
     """To the driver: send the call's next Delta in, None at its end; throw its error in."""
 
 
-Step: TypeAlias = Ask | Pull | Event
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """To the driver: let so much time go by."""
+
+    seconds: float
+
+
+Step: TypeAlias = Ask | Pull | Wait | Event
 Steps: TypeAlias = Generator[Step, Delta | None, None]
 
 
@@ -42,6 +57,7 @@ class _Call:
     """One model call while it goes on."""
 
     attempt: int
+    candidate: Candidate
     id: str = field(default_factory=new_id)
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
     begun: float = field(default_factory=time.perf_counter)
@@ -83,55 +99,77 @@ class _Call:
 class TaskRun:
     """One run of a task: its calls, their rows, its result."""
 
-    def __init__(
-        self, plan: Plan, failure_of: Callable[[str | None], Failure | None], log: UsageLog | None, *, live: bool
-    ) -> None:
+    def __init__(self, plan: Plan, log: UsageLog | None, *, live: bool) -> None:
         """Take the decided run.
 
         Args:
             plan: The decided run.
-            failure_of: Finish reason -> failure class, None for a good end.
             log: The usage log; None for none.
             live: Whether the calls stream.
         """
+        self.patience = Patience(plan.timeouts)
         self._plan = plan
-        self._failure_of = failure_of
         self._log = log
         self._live = live
         self._run_id = new_id()
         self._begun = time.perf_counter()
+        self._calls = 0
         self._tokens = Tokens()
         self._cost: Cost | None = None
         self._first_token_ms: int | None = None
 
     def steps(self) -> Steps:
-        """The run, step by step.
+        """The run, step by step: the route's model, then its fallbacks as far as the rules allow.
 
         Raises:
             CallError: It gave no valid answer.
         """
         self._begun = time.perf_counter()  # the clock starts when somebody reads the first event, not before
-        request = self._plan.request
-        most = 1 + self._plan.project.config.defaults.reask
-        for attempt in range(1, most + 1):
-            call = _Call(attempt)
+        self.patience.start_run()
+        candidates = list(self._plan.candidates)
+        while True:
+            candidate = candidates.pop(0)
             try:
-                result = yield from self._attempt(call, request)
+                result = yield from self._ask(candidate)
             except CallError as error:
-                if error.failure not in _ASK_AGAIN or attempt == most:
+                while candidates and not takes_over(self._plan, candidate, candidates[0], error.failure):
+                    candidates.pop(0)
+                if not candidates or self.patience.is_over:
                     raise
-                request = self._again(request, error)
-                yield RetryEvent(attempt + 1, str(error))
+                following = candidates[0].route.model_id
+                yield FallbackEvent(self._calls + 1, str(error), candidate.route.model_id, following)
             else:
                 yield ResultEvent(result)
                 return
 
-    def _attempt(self, call: _Call, request: Request) -> Generator[Step, Delta | None, TaskResult]:
+    def _ask(self, candidate: Candidate) -> Generator[Step, Delta | None, TaskResult]:
+        """One model's calls, as many as the rules allow.
+
+        Raises:
+            CallError: None of them gave a valid answer.
+        """
+        recovery = Recovery(self._plan)
+        while True:
+            self._calls += 1
+            call = _Call(self._calls, candidate)
+            try:
+                return (yield from self._attempt(call))
+            except CallError as error:
+                has_thought = bool(call.reasoning) or bool(call.tokens and call.tokens.reasoning)
+                retry = recovery.retry(candidate, error, has_thought=has_thought, left_s=self.patience.left_s)
+                if retry is None:
+                    raise
+                yield RetryEvent(self._calls + 1, str(error), candidate.route.model_id, retry.wait_s)
+            candidate = retry.candidate
+            if retry.wait_s:
+                yield Wait(retry.wait_s)
+
+    def _attempt(self, call: _Call) -> Generator[Step, Delta | None, TaskResult]:
         """One call, from the opening of its row to its close."""
         error: CallError | None = CallError("interrupted", Failure.INTERRUPTED)
         try:
-            self._open_row(call, request)
-            yield Ask(request)
+            self._open_row(call)
+            yield Ask(call.candidate)
             yield from self._listen(call)
             result = self._result(call)
             error = None
@@ -142,7 +180,7 @@ class TaskRun:
             error = CallError(type(caught).__name__, Failure.BUG)
             raise
         finally:
-            self._account(call, request, error)
+            self._account(call, error)
         return replace(result, tokens=self._tokens, cost=self._cost)
 
     def _listen(self, call: _Call) -> Generator[Step, Delta | None, None]:
@@ -152,8 +190,10 @@ class TaskRun:
             call.take(delta)
             if self._first_token_ms is None and call.first_token_ms is not None:
                 self._first_token_ms = self._elapsed_ms
-            if time.perf_counter() - self._begun > self._plan.timeouts.total_s:
-                raise failed(self._plan.model.provider, Failure.TIMEOUT, f"{self._plan.timeouts.total_s:g} s are over")
+            if self.patience.is_over:
+                raise failed(
+                    call.candidate.model.provider, Failure.TIMEOUT, f"{self._plan.timeouts.total_s:g} s are over"
+                )
             if delta.reasoning:
                 yield ReasoningEvent(delta.reasoning)
             piece = delta.tool_arguments or delta.text
@@ -169,8 +209,8 @@ class TaskRun:
         Raises:
             CallError: There is none.
         """
-        provider_id = self._plan.model.provider
-        failure = self._failure_of(call.finish_reason)
+        provider_id = call.candidate.model.provider
+        failure = failure_of(self._plan.project, provider_id, call.finish_reason)
         if failure is not None:
             raise failed(provider_id, failure, f"the answer ended with finish reason {call.finish_reason!r}")
         if not call.answer.strip():
@@ -189,7 +229,7 @@ class TaskRun:
             data=answer.data,
             task=self._plan.task,
             locale=self._plan.locale,
-            route=self._plan.route,
+            route=call.candidate.route,
             run_id=self._run_id,
             upstream_model=call.model,
             tokens=self._tokens,
@@ -202,52 +242,44 @@ class TaskRun:
         )
 
     def _invalid(self, call: _Call, error: InvalidError) -> AnswerInvalidError:
-        model = self._plan.route.model_id
+        model = call.candidate.route.model_id
         first = error.problems[0]
         more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
         message = f"{model}: the answer does not fit the schema of {self._plan.task}: {first}{more}"
         return AnswerInvalidError(message, text=call.answer, problems=error.problems, kinds=error.kinds)
 
-    def _again(self, request: Request, error: CallError) -> Request:
-        """The request with the answer that was no good and what is wrong with it; the same one after a blank answer."""
-        if not isinstance(error, AnswerInvalidError):
-            return request
-        said = Turn("assistant", error.text)
-        asked = Turn("user", self._plan.prompt.reask(error.problems))
-        return replace(request, turns=(*request.turns, said, asked))
-
-    def _open_row(self, call: _Call, request: Request) -> None:
+    def _open_row(self, call: _Call) -> None:
         """Write the call's row before the call, so that it is there whatever ends the process."""
         if self._log is not None:
-            self._log.begin(self._row(call, self._estimated(call, request, None), None, None))
+            self._log.begin(self._row(call, self._estimated(call, None), None, None))
             call.begun = time.perf_counter()  # a log that has to be waited for is no latency of the model's
 
-    def _account(self, call: _Call, request: Request, error: CallError | None) -> None:
+    def _account(self, call: _Call, error: CallError | None) -> None:
         """Count the call's tokens and money, and close its row."""
-        tokens = call.tokens or self._estimated(call, request, error)
-        cost = get_cost(self._plan.route.model_id, tokens, at=call.at, project=self._plan.project)
+        tokens = call.tokens or self._estimated(call, error)
+        cost = get_cost(call.candidate.route.model_id, tokens, at=call.at, project=self._plan.project)
         self._tokens = tokens if call.attempt == 1 else self._tokens + tokens
         self._cost = _added(self._cost, cost) if call.attempt > 1 else cost
         if self._log is not None:
             self._log.finish(self._row(call, tokens, cost, error))
 
-    def _estimated(self, call: _Call, request: Request, error: CallError | None) -> Tokens:
+    def _estimated(self, call: _Call, error: CallError | None) -> Tokens:
         """Tokens by the characters, for a call that reported none; one that was refused or never arrived used none."""
         rate = self._plan.project.config.defaults.token_estimate
         reasoning = estimate("".join(call.reasoning), rate)
         output = reasoning + estimate(call.answer, rate)
         if not output and error and (error.status is not None or error.failure in _USED_NOTHING):
             return Tokens(is_estimate=True)
-        return Tokens(estimate(request.text, rate), output, 0, reasoning, is_estimate=True)
+        return Tokens(estimate(call.candidate.request.text, rate), output, 0, reasoning, is_estimate=True)
 
     def _row(self, call: _Call, tokens: Tokens, cost: Cost | None, error: CallError | None) -> UsageRow:
-        plan, route = self._plan, self._plan.route
+        plan, route = self._plan, call.candidate.route
         return UsageRow(
             id=call.id,
             user_id=plan.user_id,
             service_id=plan.service_id,
             task_template_id=plan.task,
-            provider=plan.model.provider,
+            provider=call.candidate.model.provider,
             model_id=route.model_id,
             input_tokens=tokens.input,
             output_tokens=tokens.output,

@@ -1,6 +1,6 @@
 """How a run looks before its first call."""
 
-from llmtask.service import Plan
+from llmtask.service import Plan, worst_cases
 from llmtask.view import words
 from llmtask.view.console import answer, harmless
 
@@ -16,7 +16,18 @@ def show_plan(plan: Plan) -> None:
     answer(f"schema   {plan.schema.__name__}, held by {plan.model.structured}")
     answer(f"tokens   about {plan.input_tokens:,} in, at most {most} out, per call")
     answer(f"cost     at most about {words.cost(plan.highest_cost)} per call")
+    _show_worst_case(plan)
     for role, text in (("system", request.system), ("user", request.user)):
         answer(f"\n--- {role} ---\n{harmless(text)}")
     for image in request.images:
         answer(f"\n--- image {image.name}: {image.media_type}, {len(image.data):,} bytes ---")
+
+
+def _show_worst_case(plan: Plan) -> None:
+    """What the run can come to, if everything goes wrong that can be tried again."""
+    for index, worst in enumerate(worst_cases(plan)):
+        title = "at worst" if index == 0 else "then"
+        answer(f"{title:<8} {worst.calls} calls of {worst.model_id}, about {words.cost(worst.cost)}")
+    for model_id, why in plan.skipped.items():
+        answer(f"         not {model_id}: {why}")
+    answer(f"         over after {plan.timeouts.total_s:g} s, whatever happens")

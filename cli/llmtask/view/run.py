@@ -4,7 +4,17 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from llmtask.service import Event, PartialEvent, Plan, ReasoningEvent, ResultEvent, RetryEvent, TaskResult, TextEvent
+from llmtask.service import (
+    Event,
+    FallbackEvent,
+    PartialEvent,
+    Plan,
+    ReasoningEvent,
+    ResultEvent,
+    RetryEvent,
+    TaskResult,
+    TextEvent,
+)
 from llmtask.view import words
 from llmtask.view.console import answer, harmless, json_text, note, stderr, warn
 
@@ -31,8 +41,8 @@ def watch(events: Iterator[Event[Any]], plan: Plan) -> TaskResult[Any]:
 
 def _quietly(events: Iterator[Event[Any]]) -> TaskResult[Any]:
     for event in events:
-        if isinstance(event, RetryEvent):
-            warn(f"asking again ({event.attempt}): {event.reason}")
+        if isinstance(event, RetryEvent | FallbackEvent):
+            warn(_next_call(event))
         if isinstance(event, ResultEvent):
             return event.result
     raise _ended_early()
@@ -59,7 +69,21 @@ def _event_json(event: Event[Any]) -> dict[str, Any]:
     if isinstance(event, PartialEvent):
         return {"event": "partial", "value": event.value}
     if isinstance(event, RetryEvent):
-        return {"event": "retry", "attempt": event.attempt, "reason": event.reason}
+        return {
+            "event": "retry",
+            "attempt": event.attempt,
+            "reason": event.reason,
+            "model_id": event.model_id,
+            "wait_s": round(event.wait_s, 3),
+        }
+    if isinstance(event, FallbackEvent):
+        return {
+            "event": "fallback",
+            "attempt": event.attempt,
+            "reason": event.reason,
+            "failed_model_id": event.failed_model_id,
+            "model_id": event.model_id,
+        }
     result = event.result
     cost = {"amount": str(result.cost.amount), "currency": result.cost.currency} if result.cost else None
     return {
@@ -75,6 +99,14 @@ def _event_json(event: Event[Any]) -> dict[str, Any]:
         "first_token_ms": result.first_token_ms,
         "attempts": result.attempts,
     }
+
+
+def _next_call(event: RetryEvent | FallbackEvent) -> str:
+    """Why there is another call, and which."""
+    if isinstance(event, FallbackEvent):
+        return f"{event.failed_model_id} gives way to {event.model_id} (call {event.attempt}): {event.reason}"
+    wait = f" in {words.seconds(round(event.wait_s * 1000))}" if event.wait_s else ""
+    return f"asking {event.model_id} again{wait} (call {event.attempt}): {event.reason}"
 
 
 class _Preview:
@@ -103,11 +135,9 @@ class _Preview:
             self._answer += event.text
         elif isinstance(event, ReasoningEvent):
             self._reasoning += event.text
-        elif isinstance(event, RetryEvent):
+        elif isinstance(event, RetryEvent | FallbackEvent):
             self._answer = self._reasoning = ""
-            self._live.console.print(
-                f"asking again ({event.attempt}): {harmless(event.reason)}", style="yellow", markup=False
-            )
+            self._live.console.print(harmless(_next_call(event)), style="yellow", markup=False)
         else:
             return
         now = time.monotonic()
