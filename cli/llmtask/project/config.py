@@ -254,7 +254,7 @@ class Timeouts(Strict):
     connect_s: float = Field(default=10, gt=0)
     """To reach the server."""
     first_byte_s: float = Field(default=300, gt=0)
-    """From the request to the first of the answer, all of it where it is not streamed; keep-alives are none."""
+    """From the request to the first of the answer, all of it where it is not streamed; keep-alive comments are none."""
     idle_s: float = Field(default=120, gt=0)
     """Between two signs of life after that; a keep-alive comment is one."""
     total_s: float = Field(default=900, gt=0)

@@ -200,7 +200,7 @@ class _WatchedStream(httpx2.SyncByteStream, httpx2.AsyncByteStream):
         if self._says_something(piece):
             self._patience.begin_answer()
         if self._patience.is_over or self._patience.is_late:
-            message = "keep-alives alone came"
+            message = "no more than keep-alive comments came"
             raise httpx2.ReadTimeout(message, request=self._request)
 
     def _says_something(self, piece: bytes) -> bool:

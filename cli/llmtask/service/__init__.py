@@ -2,7 +2,7 @@
 
 from llmtask.service.check import check_model
 from llmtask.service.plan import Plan, RunOptions, plan
-from llmtask.service.recovery import WorstCase, worst_cases
+from llmtask.service.recovery import Ceiling, ceilings
 from llmtask.service.result import (
     Event,
     FallbackEvent,
@@ -23,6 +23,7 @@ from llmtask.service.run import (
 )
 
 __all__ = [
+    "Ceiling",
     "Event",
     "FallbackEvent",
     "PartialEvent",
@@ -33,14 +34,13 @@ __all__ = [
     "RunOptions",
     "TaskResult",
     "TextEvent",
-    "WorstCase",
     "aexecute",
     "arun_streaming_task",
     "arun_structured_task",
+    "ceilings",
     "check_model",
     "execute",
     "plan",
     "run_streaming_task",
     "run_structured_task",
-    "worst_cases",
 ]

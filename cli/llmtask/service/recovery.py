@@ -97,7 +97,7 @@ def _with_more_room(candidate: Candidate) -> Candidate | None:
 
 
 @dataclass(frozen=True, slots=True)
-class WorstCase:
+class Ceiling:
     """The most that one of a run's models can be asked, and about what that costs."""
 
     model_id: str
@@ -106,7 +106,7 @@ class WorstCase:
     """None where the model is unpriced."""
 
 
-def worst_cases(plan: Plan) -> Iterator[WorstCase]:
+def ceilings(plan: Plan) -> Iterator[Ceiling]:
     """The worst case of each model that the run may come to: every rule used up, every answer as long as allowed."""
     config = plan.project.config
     rules = [rule for failure, rule in config.rules.items() if failure not in (Failure.INTERRUPTED, Failure.BUG)]
@@ -120,4 +120,4 @@ def worst_cases(plan: Plan) -> Iterator[WorstCase]:
             widest = max(widest, candidate.output_tokens)
         one = Tokens(candidate.input_tokens + reasks * widest, widest, is_estimate=True)
         cost = get_cost(candidate.route.model_id, one, project=plan.project)
-        yield WorstCase(candidate.route.model_id, calls, Cost(cost.nanos * calls, cost.currency) if cost else None)
+        yield Ceiling(candidate.route.model_id, calls, Cost(cost.nanos * calls, cost.currency) if cost else None)

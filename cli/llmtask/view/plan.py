@@ -1,6 +1,6 @@
 """How a run looks before its first call."""
 
-from llmtask.service import Plan, worst_cases
+from llmtask.service import Plan, ceilings
 from llmtask.view import words
 from llmtask.view.console import answer, harmless
 
@@ -25,7 +25,7 @@ def show_plan(plan: Plan) -> None:
 
 def _show_worst_case(plan: Plan) -> None:
     """What the run can come to, if everything goes wrong that can be tried again."""
-    for index, worst in enumerate(worst_cases(plan)):
+    for index, worst in enumerate(ceilings(plan)):
         title = "at worst" if index == 0 else "then"
         answer(f"{title:<8} {worst.calls} calls of {worst.model_id}, about {words.cost(worst.cost)}")
     for model_id, why in plan.skipped.items():
