@@ -36,10 +36,14 @@ class ExitCode(IntEnum):
     """The answer does not fit the schema, after the re-ask."""
     FILTERED = 7
     """The vendor's content filter refused."""
+    HUNG_UP = 129
+    """The terminal or the connection went away (SIGHUP)."""
     INTERRUPTED = 130
     """Ctrl-C."""
     PIPE_CLOSED = 141
     """Whoever read stdout left early (`| head`)."""
+    TERMINATED = 143
+    """Somebody ended it (SIGTERM: `kill`, `timeout`, a container that stops)."""
 
 
 class Failure(StrEnum):

@@ -4,7 +4,6 @@ import codecs
 import importlib
 import io
 import os
-import signal
 import sys
 import warnings
 from typing import Annotated, Any
@@ -13,7 +12,7 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
-from llmtask import __version__
+from llmtask import __version__, interrupts
 from llmtask.errors import ExitCode, LlmtaskError
 
 _DEBUG = "LLMTASK_DEBUG"
@@ -31,7 +30,7 @@ class _Boundary(TyperGroup):
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             _complain("interrupted")
-            raise typer.Exit(ExitCode.INTERRUPTED) from error
+            raise typer.Exit(interrupts.exit_code()) from error
         except BrokenPipeError as error:
             _abandon_stdout()
             raise typer.Exit(ExitCode.PIPE_CLOSED) from error
@@ -104,13 +103,10 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; `__main__` takes the signals before."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # it takes the rest as *_
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     os.environ.pop("LANGCHAIN_TRACING", None)  # LangChain refuses to run with this name of long ago
-    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C: a call that is under way still gets its row
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.default_int_handler)
     warnings.filterwarnings("default", category=UserWarning)  # a log that cannot be written never fails a run
     _let_stdout_say_everything()
     try:

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 RESUME = "陈远\n八年后端开发经验，熟悉高并发场景下的一致性设计。\n主导订单库分库分表，全程不停机，未发生资损。\n"
 JOB = "招聘高级后端工程师\n要求五年以上支付系统经验，熟悉分布式事务。\n"
 KEYS = ("DEEPSEEK_API_KEY", "ZHIPU_API_KEY", "ZHIPUAI_API_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL")
-MAIN = ("-c", "import sys; sys.argv[0] = 'llmtask'; from llmtask.main import main; main()")
+MAIN = ("-c", "import sys; sys.argv[0] = 'llmtask'; from llmtask.__main__ import main; main()")
 
 
 @dataclass

@@ -47,8 +47,10 @@ def test_every_exit_code_of_the_spec_has_its_name() -> None:
         "PROVIDER": 5,
         "SCHEMA": 6,
         "FILTERED": 7,
+        "HUNG_UP": 129,
         "INTERRUPTED": 130,
         "PIPE_CLOSED": 141,
+        "TERMINATED": 143,
     }
 
 

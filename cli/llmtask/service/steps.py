@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from llmtask.answer import InvalidError, Level, Partial, read
 from llmtask.errors import AnswerInvalidError, CallError, Failure
+from llmtask.interrupts import held
 from llmtask.money import Cost
 from llmtask.prices import get_cost
 from llmtask.providers import Delta, Patience, failed, failure_of
@@ -180,7 +181,8 @@ class TaskRun:
             error = CallError(type(caught).__name__, Failure.BUG)
             raise
         finally:
-            self._account(call, error)
+            with held():
+                self._account(call, error)
         return replace(result, tokens=self._tokens, cost=self._cost)
 
     def _listen(self, call: _Call) -> Generator[Step, Delta | None, None]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from llmtask.errors import Failure, UsageLogError
+from llmtask.interrupts import held
 from llmtask.usage.migrations import NAMES, SET, migrate
 from llmtask.usage.row import COLUMNS, UsageRow
 from llmtask.usage.spool import NewerRowError, Spool, read, set_aside, text
@@ -147,7 +148,8 @@ class UsageLog:
             Where it is instead, and why; empty where it is in the log.
         """
         try:
-            self._write(row)
+            with held():
+                self._write(row)
         except UsageLogError as error:
             try:
                 return f"this call's row waits in {self._spool.put(row)}: {error}"
