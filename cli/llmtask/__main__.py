@@ -10,13 +10,23 @@ def main() -> None:
     try:
         try:
             interrupts.take()
-            from llmtask.main import main as run  # the imports take a while: signals come first
-
-            run()
+            _run()
         finally:
             interrupts.leave()
     except KeyboardInterrupt:
         sys.exit(interrupts.exit_code())
+
+
+def _run() -> None:
+    from llmtask.errors import ExitCode  # imports take a while: signals come first
+    from llmtask.main import main as run
+
+    try:
+        run()
+    except SystemExit as end:
+        if end.code == ExitCode.INTERRUPTED:  # what Typer makes of any signal that comes before the command runs
+            raise KeyboardInterrupt from end
+        raise
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Exact amounts of money."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
@@ -22,3 +23,12 @@ class Cost:
     def amount(self) -> Decimal:
         """In the currency's unit, exact."""
         return Decimal(self.nanos) / NANOS
+
+
+def sums(costs: Iterable[Cost | None]) -> tuple[Cost, ...]:
+    """Costs added up per currency, in the order in which the currencies come; None is left out."""
+    nanos: dict[Currency, int] = {}
+    for cost in costs:
+        if cost is not None:
+            nanos[cost.currency] = nanos.get(cost.currency, 0) + cost.nanos
+    return tuple(Cost(amount, currency) for currency, amount in nanos.items())

@@ -131,3 +131,23 @@ def test_a_dry_run_says_the_worst_case(command: Command) -> None:
     assert "at worst 4 calls of deepseek-chat, about ¥" in outcome.stdout
     assert "then     4 calls of glm-4.5-flash" in outcome.stdout
     assert "over after 900 s" in outcome.stdout
+
+
+def test_costs_in_two_currencies_are_never_added_up(
+    command: Command, deepseek: VendorServer, zhipu: VendorServer
+) -> None:
+    deepseek.queue(Reply(content='{"match_score":', finish_reason="length"))
+    zhipu.queue(GOOD)
+    dollars = {"providers": {"deepseek": {"currency": "USD"}}}
+    paid = {
+        "models": {
+            "deepseek-chat": {"most_tokens": None, **FALLBACK["models"]["deepseek-chat"]},
+            "glm-4.5-flash": {"price": "deepseek-flash"},
+        }
+    }
+    takes_over = rules(length={"retry": 0, "then": "fall_back"})
+    outcome = command(*RUN, "--format", "events", **dollars, **paid, **takes_over)
+    result = json.loads(outcome.stdout.splitlines()[-1])
+    assert [(row.currency, (row.cost_nanos or 0) > 0) for row in outcome.rows] == [("USD", True), ("CNY", True)]
+    assert (result["cost"], [cost["currency"] for cost in result["costs"]]) == (None, ["USD", "CNY"])
+    assert " + " in outcome.stderr.splitlines()[-1].split("tokens")[1]

@@ -31,8 +31,10 @@ class TaskResult(Generic[Schema_co]):
     """The model's name, as the response carried it."""
     tokens: Tokens
     """All calls of the run together."""
-    cost: Cost | None
-    """All calls of the run together; None where the model has no price."""
+    costs: tuple[Cost, ...]
+    """All calls of the run together, an amount per currency: a fallback may be priced in another one."""
+    unpriced_calls: int
+    """Calls of a model without a price; they are in no amount."""
     latency_ms: int
     """From the first call's begin to the last one's end."""
     first_token_ms: int | None
@@ -43,6 +45,11 @@ class TaskResult(Generic[Schema_co]):
     """How much the answer had to be helped; strict where it was the bare object."""
     is_sample: bool
     """Whether no language model wrote it (driver offline)."""
+
+    @property
+    def cost(self) -> Cost | None:
+        """All calls of the run together; None where one has no price, or they are priced in several currencies."""
+        return self.costs[0] if len(self.costs) == 1 and not self.unpriced_calls else None
 
     def to_json(self) -> dict[str, Any]:
         """The object as JSON values; every field of the schema is there, null where the answer does not have it."""

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from llmtask.answer import InvalidError, Level, Partial, read
 from llmtask.errors import AnswerInvalidError, CallError, Failure
 from llmtask.interrupts import held
-from llmtask.money import Cost
+from llmtask.money import Cost, sums
 from llmtask.prices import get_cost
 from llmtask.providers import Delta, Patience, failed, failure_of
 from llmtask.service.plan import Candidate, Plan
@@ -116,7 +116,7 @@ class TaskRun:
         self._begun = time.perf_counter()
         self._calls = 0
         self._tokens = Tokens()
-        self._cost: Cost | None = None
+        self._costs: list[Cost | None] = []
         self._first_token_ms: int | None = None
 
     def steps(self) -> Steps:
@@ -183,7 +183,7 @@ class TaskRun:
         finally:
             with held():
                 self._account(call, error)
-        return replace(result, tokens=self._tokens, cost=self._cost)
+        return replace(result, tokens=self._tokens, costs=sums(self._costs), unpriced_calls=self._costs.count(None))
 
     def _listen(self, call: _Call) -> Generator[Step, Delta | None, None]:
         """Take the call's pieces until its end, passing them on as events."""
@@ -235,7 +235,8 @@ class TaskRun:
             run_id=self._run_id,
             upstream_model=call.model,
             tokens=self._tokens,
-            cost=self._cost,
+            costs=(),
+            unpriced_calls=0,
             latency_ms=self._elapsed_ms,
             first_token_ms=self._first_token_ms,
             attempts=call.attempt,
@@ -261,7 +262,8 @@ class TaskRun:
         tokens = call.tokens or self._estimated(call, error)
         cost = get_cost(call.candidate.route.model_id, tokens, at=call.at, project=self._plan.project)
         self._tokens = tokens if call.attempt == 1 else self._tokens + tokens
-        self._cost = _added(self._cost, cost) if call.attempt > 1 else cost
+        if tokens.total:
+            self._costs.append(cost)
         if self._log is not None:
             self._log.finish(self._row(call, tokens, cost, error))
 
@@ -314,10 +316,3 @@ class TaskRun:
     @property
     def _elapsed_ms(self) -> int:
         return round((time.perf_counter() - self._begun) * 1000)
-
-
-def _added(first: Cost | None, second: Cost | None) -> Cost | None:
-    """Two costs together; None where either call is unpriced."""
-    if first is None or second is None:
-        return None
-    return Cost(first.nanos + second.nanos, first.currency)

@@ -85,7 +85,7 @@ def _event_json(event: Event[Any]) -> dict[str, Any]:
             "model_id": event.model_id,
         }
     result = event.result
-    cost = {"amount": str(result.cost.amount), "currency": result.cost.currency} if result.cost else None
+    costs = [{"amount": str(cost.amount), "currency": cost.currency} for cost in result.costs]
     return {
         "event": "result",
         "data": result.to_json(),
@@ -94,7 +94,9 @@ def _event_json(event: Event[Any]) -> dict[str, Any]:
         "upstream_model": result.upstream_model,
         "input_tokens": result.tokens.input,
         "output_tokens": result.tokens.output,
-        "cost": cost,
+        "cost": costs[0] if result.cost else None,
+        "costs": costs,
+        "unpriced_calls": result.unpriced_calls,
         "latency_ms": result.latency_ms,
         "first_token_ms": result.first_token_ms,
         "attempts": result.attempts,
@@ -163,7 +165,7 @@ def close(result: TaskResult[Any], output: str | None) -> None:
         f"{result.task} ({result.locale})",
         _model_name(result),
         words.tokens(result.tokens),
-        words.cost(result.cost),
+        _cost(result),
     ]
     parts.append(words.seconds(result.latency_ms))
     if result.first_token_ms is not None:
@@ -180,6 +182,12 @@ def close(result: TaskResult[Any], output: str | None) -> None:
             "This is a sample made of passages of your input: no language model wrote it (model offline).",
             style="yellow",
         )
+
+
+def _cost(result: TaskResult[Any]) -> str:
+    if not result.costs:
+        return words.cost(None)
+    return words.costs({cost.currency: cost.amount for cost in result.costs}, result.unpriced_calls, 0)
 
 
 def _model_name(result: TaskResult[Any]) -> str:
