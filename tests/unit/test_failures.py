@@ -219,7 +219,6 @@ def test_a_body_that_is_no_json_leaves_the_status(text: str) -> None:
         ("ReadTimeout", Failure.STALLED),
         ("RemoteProtocolError", Failure.CUT_STREAM),
         ("ReadError", Failure.CUT_STREAM),
-        ("JSONDecodeError", Failure.CUT_STREAM),
     ],
 )
 def test_an_error_without_signs_is_known_by_its_class(name: str, failure: Failure) -> None:

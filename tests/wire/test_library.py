@@ -102,3 +102,8 @@ def test_get_model_gives_a_langchain_chat_model(vendors: Projects, deepseek: Ven
     assert message.additional_kwargs["reasoning_content"] == "想一想"
     assert "canary" not in repr(model)
     model.http_client.close()  # type: ignore[attr-defined]
+
+
+def test_an_unknown_option_is_refused(vendors: Projects) -> None:
+    with pytest.raises(TypeError, match="unknown option 'model'; did you mean 'model_id'"):
+        llmtask.run_structured_task("job_match", RESUME, model="deepseek-chat", project=vendors())  # type: ignore[call-arg]

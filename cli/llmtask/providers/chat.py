@@ -3,8 +3,8 @@
 import base64
 import importlib
 import json
-from collections.abc import AsyncGenerator, Generator
-from contextlib import AbstractContextManager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -15,6 +15,7 @@ from llmtask.documents import Image
 from llmtask.errors import CallError, Failure
 from llmtask.project import Model, Project, Provider
 from llmtask.providers.call import Delta, Line, Patience, Request
+from llmtask.providers.deadline import Deadline, Value
 from llmtask.providers.failures import call_error, combined, failed
 from llmtask.providers.keys import require_key
 from llmtask.tokens import Tokens
@@ -60,6 +61,8 @@ class Chat:
         self._failures = combined(project, self._model.provider)
         self._secret = require_key(project, self._model.provider)
         self._patience = patience
+        self._is_foreign = self._provider.driver == "langchain"
+        """Whether its class may wait as long as it likes; the other drivers keep the run's patience themselves."""
         self._chat = build_model(project, model, patience)
 
     def ask(self, request: Request, *, live: bool) -> Generator[Delta]:
@@ -71,16 +74,17 @@ class Chat:
         messages, arguments = self._prepared(request)
         read = _Reader(self._provider)
         self._patience.start_call()
+        wait = Deadline(self._patience, self._model.provider).wait if self._is_foreign else _at_once
         try:
             if not live:
                 with _untraced():
-                    message = self._chat.invoke(messages, **arguments)
+                    message = wait(lambda: self._chat.invoke(messages, **arguments))
                 yield read(message)
                 return
             stream = self._chat.stream(messages, **arguments)
             while True:
                 with _untraced():
-                    chunk = next(stream, None)
+                    chunk = wait(lambda: next(stream, None))
                 if chunk is None:
                     return
                 yield read(chunk)
@@ -92,16 +96,19 @@ class Chat:
         messages, arguments = self._prepared(request)
         read = _Reader(self._provider)
         self._patience.start_call()
+        waiting = Deadline(self._patience, self._model.provider).waiting if self._is_foreign else nullcontext
         try:
             if not live:
                 with _untraced():
-                    message = await self._chat.ainvoke(messages, **arguments)
+                    async with waiting():
+                        message = await self._chat.ainvoke(messages, **arguments)
                 yield read(message)
                 return
             stream = self._chat.astream(messages, **arguments)
             while True:
                 with _untraced():
-                    chunk = await anext(stream, None)
+                    async with waiting():
+                        chunk = await anext(stream, None)
                 if chunk is None:
                     return
                 yield read(chunk)
@@ -134,6 +141,10 @@ class Chat:
         if mapped and mapped.failure is Failure.STALLED and mapped.status is None and self._provider.driver == "openai":
             return failed(self._model.provider, Failure.STALLED, self._patience.complaint)
         return mapped or error
+
+
+def _at_once(work: Callable[[], Value]) -> Value:
+    return work()
 
 
 def _untraced() -> AbstractContextManager[None]:

@@ -35,7 +35,6 @@ _BY_CLASS = (  # by class name, since drivers bring their own copies of the HTTP
     ("TimeoutError", Failure.STALLED),
     ("RemoteProtocolError", Failure.CUT_STREAM),
     ("ReadError", Failure.CUT_STREAM),
-    ("JSONDecodeError", Failure.CUT_STREAM),
     ("SSEError", Failure.BAD_REQUEST),  # it answered with an error instead of a stream, and the class hides which
     ("TransportError", Failure.NETWORK),
     ("APIConnectionError", Failure.NETWORK),

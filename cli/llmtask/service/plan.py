@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from pydantic import BaseModel
 
 from llmtask.documents import Image
-from llmtask.errors import KeyMissingError, UntrustedError, UsageError
+from llmtask.errors import KeyMissingError, UntrustedError, UsageError, did_you_mean
 from llmtask.money import Cost
 from llmtask.prices import get_cost
 from llmtask.project import Model, Project, Timeouts, load_project
@@ -127,9 +127,13 @@ def plan(task: str, variables: Mapping[str, str], options: RunOptions, schema: t
         schema: A class of your own instead of the task's.
 
     Raises:
+        TypeError: There is no such option.
         UsageError: Something asked for does not exist, is missing, or is too long for the model.
         ProjectError: A project file is wrong.
     """
+    for name in options.keys() - RunOptions.__annotations__.keys():
+        message = f"unknown option {name!r}{did_you_mean(name, RunOptions.__annotations__)}"
+        raise TypeError(message)
     project = options.get("project") or load_project()
     task = project.task_id(task)
     defaults = project.config.defaults

@@ -27,7 +27,16 @@ from llmtask.service.result import (
 from llmtask.tokens import Tokens, estimate
 from llmtask.usage import UsageLog, UsageRow, new_id, timestamp
 
-_USED_NOTHING = frozenset({Failure.NETWORK, Failure.REFUSED_KEY, Failure.NO_BALANCE, Failure.RATE_LIMITED})
+_USED_NOTHING = frozenset(
+    {
+        Failure.NETWORK,
+        Failure.REFUSED_KEY,
+        Failure.NO_BALANCE,
+        Failure.RATE_LIMITED,
+        Failure.BAD_REQUEST,
+        Failure.CONTEXT_TOO_LONG,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
