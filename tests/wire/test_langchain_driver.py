@@ -1,12 +1,14 @@
 """driver langchain: the seed's own ChatZhipuAI, named in config.yaml, against a real HTTP server."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from llmtask.errors import ExitCode
+import llmtask
+from llmtask.errors import CallError, ExitCode, Failure
 from tests.wire.conftest import EXAMPLES, MATCH, ZHIPU_KEY, Outcome
 from tests.wire.vendor import Reply, VendorServer
 
@@ -102,3 +104,22 @@ def test_a_class_that_is_not_there_is_a_project_error(command: Callable[..., Out
     outcome = command("run", "job_match", "-i", RESUME, "-m", "glm-community", **config)
     assert outcome.code == ExitCode.PROJECT
     assert "providers.glm.class" in outcome.stderr
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_async_too_waits_no_longer_than_config_says(
+    live: bool, vendors: Callable[..., llmtask.Project], zhipu: VendorServer
+) -> None:
+    zhipu.queue(Reply(ANSWER, first_byte_delay_s=20))
+    project = vendors(**community(zhipu), defaults={"timeouts": {"first_byte_s": 0.3}})
+    options: Any = {"model_id": "glm-community", "project": project, "log": None}
+
+    async def run() -> None:
+        if not live:
+            await llmtask.arun_structured_task("job_match", {"resume": "Go"}, **options)
+        async for _ in llmtask.arun_streaming_task("job_match", {"resume": "Go"}, **options):
+            pass
+
+    with pytest.raises(CallError, match=r"no answer began within 0\.3 s") as caught:
+        asyncio.run(run())
+    assert caught.value.failure is Failure.STALLED

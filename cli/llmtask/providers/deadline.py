@@ -26,7 +26,6 @@ class Deadline:
         """Take how long to wait, and who is waited for."""
         self._patience = patience
         self._provider_id = provider_id
-        self._context = contextvars.copy_context()
 
     def wait(self, work: Callable[[], Value]) -> Value:
         """What the work gives.
@@ -45,7 +44,8 @@ class Deadline:
 
         limit_s = self._patience.limit(None)
         given_up = self._given_up(limit_s)
-        threading.Thread(target=self._context.run, args=(do,), daemon=True).start()
+        context = contextvars.copy_context()  # that LangSmith is off stands there
+        threading.Thread(target=context.run, args=(do,), daemon=True).start()
         try:
             value, error = done.get(timeout=limit_s)
         except queue.Empty:
