@@ -25,7 +25,13 @@ ZHIPU = {
     Failure.FILTERED: "1300 1301",
     Failure.RATE_LIMITED: "1302 1303",
 }
-CODES = [(code, failure) for failure, codes in ZHIPU.items() for code in codes.split()]
+OPENAI = [
+    ("insufficient_quota", Failure.NO_BALANCE),
+    ("context_length_exceeded", Failure.CONTEXT_TOO_LONG),
+    ("invalid_api_key", Failure.REFUSED_KEY),
+    ("rate_limit_exceeded", Failure.RATE_LIMITED),
+]
+CODES = [*((code, failure) for failure, codes in ZHIPU.items() for code in codes.split()), *OPENAI]
 STATUSES = {
     400: Failure.BAD_REQUEST,
     401: Failure.REFUSED_KEY,
@@ -121,6 +127,8 @@ def test_a_status_stands_for_its_failure(provider: str, status: int, failure: Fa
         ("This model's Maximum Context Length is 1000000 tokens", Failure.CONTEXT_TOO_LONG),
         ("context length exceeded", Failure.CONTEXT_TOO_LONG),
         ("Insufficient Balance", Failure.NO_BALANCE),
+        ("litellm.ContextWindowExceededError: litellm.BadRequestError: too long", Failure.CONTEXT_TOO_LONG),
+        ("the request exceeds the available context size", Failure.CONTEXT_TOO_LONG),
     ],
 )
 def test_a_message_goes_before_the_status(message: str, failure: Failure) -> None:
