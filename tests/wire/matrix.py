@@ -222,6 +222,12 @@ FAULTS = (
     Fault("a wrong request", "bad_request", "--dry-run", **same(Reply(status=400))),
     Fault("an unknown path", "bad_request", "--dry-run", **same(Reply(status=404, raw_body=b"404 page not found"))),
     Fault(
+        "a redirect to a stranger",
+        "bad_request",
+        "HTTP 307",
+        **same(Reply(status=307, raw_body=b"", headers={"location": "http://stranger.invalid/v1/chat/completions"})),
+    ),
+    Fault(
         "the input is too long",
         "context_too_long",
         "shorten the input",

@@ -9,7 +9,7 @@ from typing import Any
 from llmtask.errors import CallError, Failure, LlmtaskError
 from llmtask.project import FailureMap, Project
 
-_LOWEST_ERROR = 400  # HTTP status
+_LOWEST_ERROR = 300  # HTTP status; a redirect is not followed: it would take the documents elsewhere
 _LONGEST_DETAIL = 300  # characters of a vendor's message that are shown
 
 _WAY_OUT = {
