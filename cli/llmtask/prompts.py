@@ -1,12 +1,13 @@
 """Prompt templates per locale: reads them, renders them, composes the messages of a call."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from llmtask.errors import ProjectError, UsageError, did_you_mean
 from llmtask.project import Project, Strict, YamlFile, read_yaml, shown
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
 LOCALE_FILE = "_locale.yaml"
+
+_BOUNDARY = "document boundary"  # in a template's context, under a name that no variable can have
+_FileModel = TypeVar("_FileModel", bound=BaseModel)
 
 
 class Variable(Strict):
@@ -102,12 +106,9 @@ class Prompt:
         boundary = _digest(*(f"{name}={text}" for name, text in sorted(given.items())))[:16]
         placeholders = {name: self._render(self.locale_file.image, "image", {"name": name}) for name in images}
 
-        def document(text: str, label: str) -> str:
-            return f'<document name="{label}" id="{boundary}">\n{text}\n</document id="{boundary}">'
-
-        variables = {**given, **placeholders}
-        system = self._render(self.file.system, "system", variables, document)
-        user = self._render(self.file.user, "user", variables, document)
+        variables = {**given, **placeholders, _BOUNDARY: boundary}
+        system = self._render(self.file.system, "system", variables)
+        user = self._render(self.file.user, "user", variables)
         return f"{system.strip()}\n\n{self.locale_file.untrusted.strip()}", user.strip()
 
     def json_instruction(self, schema: str, example: str) -> str:
@@ -143,17 +144,11 @@ class Prompt:
             raise UsageError(message)
         return {name: values.get(name, "") for name in known if name not in images}
 
-    def _render(
-        self, template: str, part: str, values: Mapping[str, str], document: Callable[[str, str], str] | None = None
-    ) -> str:
+    def _render(self, template: str, part: str, values: Mapping[str, str]) -> str:
         import jinja2  # 60 ms that commands without a prompt save
 
-        environment = _environment()
-        if document:
-            environment = environment.overlay()
-            environment.filters = {**environment.filters, "document": document}
         try:
-            return str(environment.from_string(template).render(values))
+            return str(_compiled(template).render(values))
         except jinja2.TemplateError as error:
             what = f"{part}: {error.message or type(error).__name__}"
             raise self.source.error((part,), what, getattr(error, "lineno", None)) from error
@@ -161,8 +156,14 @@ class Prompt:
             raise self.source.error((part,), f"{part}: {error}") from error
 
 
-def load_prompt(project: Project, task: str, locale: str) -> Prompt:
+def load_prompt(project: Project, task: str, locale: str, version: str | None = None) -> Prompt:
     """The prompt of a task in a locale.
+
+    Args:
+        project: The project.
+        task: The task or an alias.
+        locale: The locale.
+        version: A draft beside the prompt that is in use: `v2` is prompts/<locale>/<task>@v2.yaml.
 
     Raises:
         UsageError: The task or the locale is unknown, or the task has no prompt in that locale.
@@ -172,14 +173,16 @@ def load_prompt(project: Project, task: str, locale: str) -> Prompt:
     if locale not in project.locales:
         message = f"unknown locale {locale!r}{did_you_mean(locale, project.locales)}"
         raise UsageError(message)
-    path = project.find("prompts", f"{locale}/{task}.yaml")
+    name = f"{task}@{version}" if version else task
+    path = project.find("prompts", f"{locale}/{name}.yaml")
     if path is None:
+        what = f"no prompt {version!r}" if version else "no prompt"
         message = (
-            f"task {task!r} has no prompt in locale {locale!r}; add {shown(project.root)}/prompts/{locale}/{task}.yaml"
+            f"task {task!r} has {what} in locale {locale!r}; add {shown(project.root)}/prompts/{locale}/{name}.yaml"
         )
         raise UsageError(message)
-    source = read_yaml(path)
-    return Prompt(task, locale, source.validate_as(PromptFile), _load_locale(project, locale), source)
+    file, source = _read(path, PromptFile)
+    return Prompt(task, locale, file, _load_locale(project, locale), source)
 
 
 def _load_locale(project: Project, locale: str) -> LocaleFile:
@@ -189,7 +192,22 @@ def _load_locale(project: Project, locale: str) -> LocaleFile:
             f"locale {locale!r} has no prompts/{locale}/{LOCALE_FILE}; copy the one of another locale and translate it"
         )
         raise ProjectError(message)
-    return read_yaml(path).validate_as(LocaleFile)
+    return _read(path, LocaleFile)[0]
+
+
+def _read(path: Path, model: type[_FileModel]) -> tuple[_FileModel, YamlFile]:
+    """A file's content, parsed again only where it has changed: thousands of runs share a prompt."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return _parsed(path, 0, 0, model)
+    return _parsed(path, stat.st_mtime_ns, stat.st_size, model)
+
+
+@lru_cache(maxsize=256)
+def _parsed(path: Path, _changed_ns: int, _size: int, model: type[_FileModel]) -> tuple[_FileModel, YamlFile]:
+    source = read_yaml(path)
+    return source.validate_as(model), source
 
 
 def lint(project: Project) -> list[str]:
@@ -200,16 +218,28 @@ def lint(project: Project) -> list[str]:
         known = did_you_mean(default, project.locales)
         problems.append(f"config.yaml: defaults.locale is {default!r}, which has no prompts{known}")
     for task in project.config.tasks:
-        prompts = [prompt for locale in project.locales if (prompt := _try_load(project, task, locale, problems))]
+        prompts = [
+            prompt
+            for locale in project.locales
+            for version in (None, *versions(project, task, locale))
+            if (prompt := _try_load(project, task, locale, version, problems))
+        ]
         for prompt in prompts:
             problems += _template_problems(prompt)
         problems += _differences(prompts)
     return problems + _strays(project)
 
 
-def _try_load(project: Project, task: str, locale: str, problems: list[str]) -> Prompt | None:
+def versions(project: Project, task: str, locale: str) -> list[str]:
+    """The drafts of a task's prompt in a locale, sorted."""
+    folders = project.folders("prompts")
+    files = (file for folder in folders for file in (folder / locale).glob(f"{task}@*.yaml"))
+    return sorted({file.stem.partition("@")[2] for file in files})
+
+
+def _try_load(project: Project, task: str, locale: str, version: str | None, problems: list[str]) -> Prompt | None:
     try:
-        return load_prompt(project, task, locale)
+        return load_prompt(project, task, locale, version)
     except (ProjectError, UsageError) as error:
         problems.append(str(error))
         return None
@@ -257,22 +287,34 @@ def _strays(project: Project) -> list[str]:
     problems = []
     own = project.root / "prompts"  # the starter's need no task in a project that removed it
     for path in sorted(own.glob("*/*.yaml")):
-        if path.name != LOCALE_FILE and path.stem not in project.config.tasks:
-            known = did_you_mean(path.stem, project.config.tasks)
-            problems.append(f"{shown(path)}: no task {path.stem!r} under `tasks:` in config.yaml{known}")
+        task = path.stem.partition("@")[0]
+        if path.name != LOCALE_FILE and task not in project.config.tasks:
+            known = did_you_mean(task, project.config.tasks)
+            problems.append(f"{shown(path)}: no task {task!r} under `tasks:` in config.yaml{known}")
     return problems
+
+
+@lru_cache(maxsize=256)
+def _compiled(template: str) -> Any:
+    """A template, compiled once."""
+    return _environment().from_string(template)
 
 
 @cache
 def _environment() -> "SandboxedEnvironment":
     """Jinja2 with nothing to reach for, and an error for every variable that is not there."""
-    from jinja2 import StrictUndefined
+    from jinja2 import StrictUndefined, pass_context
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    @pass_context
+    def document(context: Any, text: str, label: str) -> str:
+        boundary = context[_BOUNDARY]
+        return f'<document name="{label}" id="{boundary}">\n{text}\n</document id="{boundary}">'
 
     environment: Any = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
     )  # prompts are not HTML
-    environment.filters["document"] = lambda text, label: f"{label}: {text}"
+    environment.filters["document"] = document
     environment.globals.clear()
     return environment  # type: ignore[no-any-return]
 

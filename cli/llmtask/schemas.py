@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import sys
 import traceback
+import weakref
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
@@ -18,6 +19,7 @@ from llmtask.errors import ProjectError, did_you_mean
 from llmtask.project import Project, is_starters, python_files, require_trust, shown, starter_root
 
 _PACKAGE = "_llmtask_schemas_"
+_known: "weakref.WeakKeyDictionary[type[BaseModel], dict[str, Any]]" = weakref.WeakKeyDictionary()
 
 
 def load_schema(project: Project, task: str) -> type[BaseModel]:
@@ -48,8 +50,14 @@ def json_schema(schema: type[BaseModel]) -> dict[str, Any]:
     """The JSON Schema of a task's answer, references inlined.
 
     GLM-5.3 returns nested arguments behind a `$ref` as strings (pydantic-ai#10243), so there are none where the schema
-    is not recursive.
+    is not recursive. It is made once per class: read it, do not change it.
     """
+    if schema not in _known:
+        _known[schema] = _inlined(schema)
+    return _known[schema]
+
+
+def _inlined(schema: type[BaseModel]) -> dict[str, Any]:
     document = schema.model_json_schema()
     definitions = document.pop("$defs", {})
     inlined = _inline(document, definitions, ())

@@ -325,3 +325,29 @@ def test_the_lint_reports_a_prompt_that_no_task_owns(project: MakeProject) -> No
 def test_the_lint_reports_a_task_without_a_prompt_in_every_locale(project: MakeProject) -> None:
     problems = lint(project("tasks: {greet: {schema: 'job_match:JobMatch'}}"))
     assert [re.findall(r"locale '(\w+)'", problem) for problem in problems] == [["en"], ["zh"]]
+
+
+# Drafts
+
+
+def test_a_draft_stands_beside_the_prompt_in_use_and_has_a_hash_of_its_own(project: MakeProject) -> None:
+    files = {"prompts/zh/greet.yaml": file("{{ doc }}"), "prompts/zh/greet@v2.yaml": file("New: {{ doc }}")}
+    own = project("tasks: {greet: {schema: 'job_match:JobMatch'}}", files)
+    draft, used = load_prompt(own, "greet", "zh", "v2"), load_prompt(own, "greet", "zh")
+    assert rendered(draft, "text") == "New: text"
+    assert rendered(used, "text") == "text"
+    assert draft.hash != used.hash
+    assert not [problem for problem in lint(own) if "greet" in problem and "no task" in problem]
+
+
+def test_a_draft_that_is_not_there_is_named_with_the_file_to_make(project: MakeProject) -> None:
+    own = project("tasks: {greet: {schema: 'job_match:JobMatch'}}", {"prompts/zh/greet.yaml": file("{{ doc }}")})
+    with pytest.raises(UsageError, match=r"has no prompt 'v9' in locale 'zh'; add .*greet@v9\.yaml"):
+        load_prompt(own, "greet", "zh", "v9")
+
+
+def test_a_prompt_that_was_edited_is_read_again(project: MakeProject) -> None:
+    own = project("tasks: {greet: {schema: 'job_match:JobMatch'}}", {"prompts/zh/greet.yaml": file("old {{ doc }}")})
+    load_prompt(own, "greet", "zh")
+    (own.root / "prompts/zh/greet.yaml").write_text(file("newer {{ doc }}"), encoding="utf-8")
+    assert rendered(load_prompt(own, "greet", "zh"), "text") == "newer text"

@@ -48,6 +48,10 @@ def run(
             "--model", "-m", help="Model id, or provider/name; offline needs no key.", autocompletion=model_names
         ),
     ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option("--prompt", metavar="VERSION", help="A draft: v2 is prompts/LOCALE/TASK@v2.yaml."),
+    ] = None,
     paid: Paid = None,
     reasoning: Annotated[bool, typer.Option("--reasoning", help="Prefer the reasoning model (paid tier).")] = False,
     stream: Annotated[bool, typer.Option("--stream/--no-stream", help="Stream the call.")] = True,
@@ -103,6 +107,7 @@ def run(
     options = RunOptions(
         **chosen,  # type: ignore[typeddict-item]  # the one key that has no None
         model_id=model,
+        prompt_version=prompt,
         has_quota=has_quota(loaded, paid),
         prefer_reasoning=reasoning,
         user_id=user,

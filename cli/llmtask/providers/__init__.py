@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from llmtask.project import Model, Project, load_project
-from llmtask.providers.call import TOOL_NAME, Delta, Patience, Request, Turn
+from llmtask.providers.call import TOOL_NAME, Asked, Delta, Patience, Request, Turn
 from llmtask.providers.check import reach
 from llmtask.providers.failures import failed, failure_of
 from llmtask.providers.keys import Key, find_key, require_key
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TOOL_NAME",
+    "Asked",
+    "Chats",
     "Delta",
     "Key",
     "Patience",
@@ -75,13 +77,12 @@ def preload(project: Project, model_id: str) -> None:
     threading.Thread(target=bring_in, daemon=True).start()
 
 
-def open_chat(project: Project, model: Model, patience: Patience) -> "Chat":
+def open_chat(project: Project, model: Model) -> "Chat":
     """An open line to a model.
 
     Args:
         project: Where its provider stands.
         model: The model, as the config has it or changed for one call.
-        patience: The run's.
 
     Raises:
         UntrustedError, KeyMissingError, ProjectError: As `get_model`.
@@ -89,4 +90,32 @@ def open_chat(project: Project, model: Model, patience: Patience) -> "Chat":
     require_key(project, model.provider)  # before the second that LangChain takes to come in
     from llmtask.providers.chat import Chat  # brings LangChain
 
-    return Chat(project, model, patience)
+    return Chat(project, model)
+
+
+class Chats:
+    """Open lines that many runs share, one per model: connections are opened once. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._open: dict[str, Chat] = {}
+        self._lock = threading.Lock()
+
+    def open(self, project: Project, model: Model) -> "Asked":
+        """The line to a model, as `open_chat` gives it.
+
+        Raises:
+            UntrustedError, KeyMissingError, ProjectError: As `get_model`.
+        """
+        with self._lock:
+            key = f"{project.root}\n{model.model_dump_json()}"
+            if key not in self._open:
+                self._open[key] = open_chat(project, model)
+            return self._open[key]
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for chat in self._open.values():
+            chat.close()
+            await chat.aclose()
+        self._open.clear()

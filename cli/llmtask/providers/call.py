@@ -2,9 +2,11 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from llmtask.documents import Image
 from llmtask.project import Model, Provider, Timeouts, TokenEstimate
@@ -77,6 +79,24 @@ class Patience:
         return max(min(math.inf if seconds is None else seconds, silence, self.left_s), _SHORTEST_WAIT_S)
 
 
+_kept: ContextVar[Patience] = ContextVar("llmtask_patience")
+
+
+@contextmanager
+def keeping(patience: Patience) -> Iterator[None]:
+    """Whatever a model does inside is waited for with this patience: runs share connections, not a clock."""
+    token = _kept.set(patience)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def kept_patience(otherwise: Patience) -> Patience:
+    """The patience of the run that is being waited for, or the other one where it is none."""
+    return _kept.get(otherwise)
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """What a driver needs to build a model."""
@@ -85,6 +105,7 @@ class Line:
     provider: Provider
     key: str = field(repr=False)
     patience: Patience
+    """For calls outside any run."""
     token_estimate: TokenEstimate
 
 
@@ -128,3 +149,27 @@ class Delta:
     finish_reason: str | None = None
     model: str | None = None
     """The model's name, as the response carries it."""
+
+
+class Asked(Protocol):
+    """A model that can be asked: a chat, or what stands in for one."""
+
+    def ask(self, request: Request, patience: Patience, *, live: bool) -> Generator[Delta]:
+        """The answer, piece by piece, or whole where it is not asked for live.
+
+        Raises:
+            CallError: The call failed.
+        """
+        ...
+
+    def aask(self, request: Request, patience: Patience, *, live: bool) -> AsyncGenerator[Delta]:
+        """As `ask`, in the caller's event loop."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections of `ask`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections of `aask`."""
+        ...

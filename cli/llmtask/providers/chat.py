@@ -14,20 +14,19 @@ from langsmith.run_helpers import tracing_context
 from llmtask.documents import Image
 from llmtask.errors import CallError, Failure
 from llmtask.project import Model, Project, Provider
-from llmtask.providers.call import Delta, Line, Patience, Request
+from llmtask.providers.call import Delta, Line, Patience, Request, keeping
 from llmtask.providers.deadline import Deadline, Value
 from llmtask.providers.failures import call_error, combined, failed
 from llmtask.providers.keys import require_key
 from llmtask.tokens import Tokens
 
 
-def build_model(project: Project, model: Model, patience: Patience | None = None) -> BaseChatModel:
+def build_model(project: Project, model: Model) -> BaseChatModel:
     """The LangChain chat model of a model.
 
     Args:
         project: Where its provider stands.
         model: The model, as the config has it or changed for one call.
-        patience: The run's; a model by itself has none, and only its calls have their limits.
 
     Raises:
         UntrustedError: Its provider is not the starter's, and the project is not trusted.
@@ -37,7 +36,7 @@ def build_model(project: Project, model: Model, patience: Patience | None = None
     provider = project.config.providers[model.provider]
     key = require_key(project, model.provider)
     defaults = project.config.defaults
-    line = Line(model, provider, key, patience or Patience(defaults.timeouts), defaults.token_estimate)
+    line = Line(model, provider, key, Patience(defaults.timeouts), defaults.token_estimate)
     built: BaseChatModel = _driver(provider).build(line)
     return built
 
@@ -48,9 +47,9 @@ def _driver(provider: Provider) -> Any:
 
 
 class Chat:
-    """A model that can be asked, over LangChain, in the words of `Request` and `Delta`."""
+    """A model that can be asked, over LangChain, in the words of `Request` and `Delta`; by several runs at once."""
 
-    def __init__(self, project: Project, model: Model, patience: Patience) -> None:
+    def __init__(self, project: Project, model: Model) -> None:
         """Build the model.
 
         Raises:
@@ -60,12 +59,11 @@ class Chat:
         self._provider = project.config.providers[self._model.provider]
         self._failures = combined(project, self._model.provider)
         self._secret = require_key(project, self._model.provider)
-        self._patience = patience
         self._is_foreign = self._provider.driver == "langchain"
-        """Whether its class may wait as long as it likes; the other drivers keep the run's patience themselves."""
-        self._chat = build_model(project, model, patience)
+        """Whether its class may wait as long as it likes; the other drivers keep a run's patience themselves."""
+        self._chat = build_model(project, model)
 
-    def ask(self, request: Request, *, live: bool) -> Generator[Delta]:
+    def ask(self, request: Request, patience: Patience, *, live: bool) -> Generator[Delta]:
         """The answer, piece by piece, or whole where it is not asked for live.
 
         Raises:
@@ -73,47 +71,47 @@ class Chat:
         """
         messages, arguments = self._prepared(request)
         read = _Reader(self._provider)
-        self._patience.start_call()
-        wait = Deadline(self._patience, self._model.provider).wait if self._is_foreign else _at_once
+        patience.start_call()
+        wait = Deadline(patience, self._model.provider).wait if self._is_foreign else _at_once
         try:
             if not live:
-                with _untraced():
+                with _untraced(), keeping(patience):
                     message = wait(lambda: self._chat.invoke(messages, **arguments))
                 yield read(message)
                 return
             stream = self._chat.stream(messages, **arguments)
             while True:
-                with _untraced():
+                with _untraced(), keeping(patience):
                     chunk = wait(lambda: next(stream, None))
                 if chunk is None:
                     return
                 yield read(chunk)
         except Exception as error:
-            raise self._mapped(error) from error
+            raise self._mapped(error, patience) from error
 
-    async def aask(self, request: Request, *, live: bool) -> AsyncGenerator[Delta]:
+    async def aask(self, request: Request, patience: Patience, *, live: bool) -> AsyncGenerator[Delta]:
         """As `ask`, in the caller's event loop."""
         messages, arguments = self._prepared(request)
         read = _Reader(self._provider)
-        self._patience.start_call()
-        waiting = Deadline(self._patience, self._model.provider).waiting if self._is_foreign else nullcontext
+        patience.start_call()
+        waiting = Deadline(patience, self._model.provider).waiting if self._is_foreign else nullcontext
         try:
             if not live:
-                with _untraced():
+                with _untraced(), keeping(patience):
                     async with waiting():
                         message = await self._chat.ainvoke(messages, **arguments)
                 yield read(message)
                 return
             stream = self._chat.astream(messages, **arguments)
             while True:
-                with _untraced():
+                with _untraced(), keeping(patience):
                     async with waiting():
                         chunk = await anext(stream, None)
                 if chunk is None:
                     return
                 yield read(chunk)
         except Exception as error:
-            raise self._mapped(error) from error
+            raise self._mapped(error, patience) from error
 
     def close(self) -> None:
         """Close the connections of `ask`."""
@@ -131,15 +129,15 @@ class Chat:
         arguments = _driver(self._provider).call_arguments(request, self._model, self._provider)
         return _messages(request, self._provider), arguments
 
-    def _mapped(self, error: Exception) -> Exception:
+    def _mapped(self, error: Exception, patience: Patience) -> Exception:
         if isinstance(error, CallError):
             return error
-        if self._patience.is_over:
-            return failed(self._model.provider, Failure.TIMEOUT, f"{self._patience.timeouts.total_s:g} s are over")
+        if patience.is_over:
+            return failed(self._model.provider, Failure.TIMEOUT, f"{patience.timeouts.total_s:g} s are over")
         is_foreign = self._provider.driver != "offline"
         mapped = call_error(error, self._failures, self._model.provider, self._secret, is_foreign=is_foreign)
         if mapped and mapped.failure is Failure.STALLED and mapped.status is None and self._provider.driver == "openai":
-            return failed(self._model.provider, Failure.STALLED, self._patience.complaint)
+            return failed(self._model.provider, Failure.STALLED, patience.complaint)
         return mapped or error
 
 

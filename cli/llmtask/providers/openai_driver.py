@@ -10,7 +10,7 @@ from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import SecretStr
 
 from llmtask.project import Model, Provider
-from llmtask.providers.call import TOOL_NAME, Line, Patience, Request
+from llmtask.providers.call import TOOL_NAME, Line, Patience, Request, kept_patience
 
 _HEADERS = frozenset(
     {
@@ -82,6 +82,7 @@ def build(line: Line) -> BaseChatModel:
     timeouts = patience.timeouts
     timeout = httpx2.Timeout(max(timeouts.first_byte_s, timeouts.idle_s), connect=timeouts.connect_s)
     guard, watch = _header_guard(key, provider.headers), _answer_watch(patience)
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)  # who runs many calls counts them
     verify = httpx2.create_ssl_context()  # 50 ms; one for both clients
     return CompatibleChatModel(
         model=model.name,
@@ -97,11 +98,15 @@ def build(line: Line) -> BaseChatModel:
         extra_body=extra_body(model, provider),
         openai_proxy=None,  # else OPENAI_PROXY; httpx knows the usual proxy variables
         http_client=httpx2.Client(
-            verify=verify, timeout=timeout, event_hooks={"request": [guard, _limits(patience)], "response": [watch]}
+            verify=verify,
+            timeout=timeout,
+            limits=limits,
+            event_hooks={"request": [guard, _limits(patience)], "response": [watch]},
         ),
         http_async_client=httpx2.AsyncClient(
             verify=verify,
             timeout=timeout,
+            limits=limits,
             event_hooks={"request": [_awaited(guard), _awaited(_alimits(patience))], "response": [_awaited(watch)]},
         ),
     )
@@ -221,13 +226,16 @@ class _WatchedStream(httpx2.SyncByteStream, httpx2.AsyncByteStream):
 
 def _answer_watch(patience: Patience) -> Callable[[httpx2.Response], None]:
     def watch(response: httpx2.Response) -> None:
-        response.stream = _WatchedStream(response.stream, patience, response.request)
+        response.stream = _WatchedStream(response.stream, kept_patience(patience), response.request)
 
     return watch
 
 
 def _limits(patience: Patience) -> Callable[[httpx2.Request], None]:
-    """Holds each wait of a request to the run's patience: a read timeout alone would be re-armed by each byte."""
+    """Holds each wait of a request to its run's patience: a read timeout alone would be re-armed by each byte.
+
+    A connection may serve one run after another, so whose patience counts is asked at each read.
+    """
 
     def trace(event: str, info: dict[str, Any]) -> None:
         if event.endswith(_OPENED):
@@ -235,7 +243,7 @@ def _limits(patience: Patience) -> Callable[[httpx2.Request], None]:
             read = stream.read
 
             def limited(max_bytes: int, timeout: float | None = None) -> bytes:
-                got: bytes = read(max_bytes, timeout=patience.limit(timeout))
+                got: bytes = read(max_bytes, timeout=kept_patience(patience).limit(timeout))
                 return got
 
             stream.read = limited
@@ -252,7 +260,7 @@ def _alimits(patience: Patience) -> Callable[[httpx2.Request], None]:
             read = stream.read
 
             async def limited(max_bytes: int, timeout: float | None = None) -> bytes:
-                got: bytes = await read(max_bytes, timeout=patience.limit(timeout))
+                got: bytes = await read(max_bytes, timeout=kept_patience(patience).limit(timeout))
                 return got
 
             stream.read = limited
@@ -263,8 +271,9 @@ def _alimits(patience: Patience) -> Callable[[httpx2.Request], None]:
 def _limiting(patience: Patience, trace: Any) -> Callable[[httpx2.Request], None]:
     def limit(request: httpx2.Request) -> None:
         timeouts = request.extensions["timeout"]
+        left_s = kept_patience(patience).left_s
         for step in ("connect", "write", "pool"):
-            timeouts[step] = max(min(timeouts[step], patience.left_s), 0.001)
+            timeouts[step] = max(min(timeouts[step], left_s), 0.001)
         request.extensions["trace"] = trace
 
     return limit

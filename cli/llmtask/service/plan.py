@@ -27,6 +27,8 @@ class RunOptions(TypedDict, total=False):
 
     locale: str
     """Locale of the prompt and of the answer; the config's default where it is left out."""
+    prompt_version: str | None
+    """A draft of the prompt instead of the one in use: `v2` is prompts/<locale>/<task>@v2.yaml."""
     model_id: str | None
     """A model of your own choice instead of the route's."""
     has_quota: bool
@@ -139,7 +141,7 @@ def plan(task: str, variables: Mapping[str, str], options: RunOptions, schema: t
     defaults = project.config.defaults
     locale = options.get("locale") or defaults.locale
     images = tuple(options.get("images", ()))
-    prompt = load_prompt(project, task, locale)
+    prompt = load_prompt(project, task, locale, options.get("prompt_version"))
     route = _route(project, task, options, has_image=bool(images))
     schema = schema or load_schema(project, task)
     fields = json_schema(schema)

@@ -3,20 +3,17 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Protocol, Unpack
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from llmtask.project import Model
-from llmtask.providers import Delta, open_chat
+from llmtask.project import Model, Project
+from llmtask.providers import Asked, Delta, open_chat
 from llmtask.service.plan import Candidate, Plan, RunOptions, plan
 from llmtask.service.result import Event, ResultEvent, TaskResult
 from llmtask.service.steps import Ask, Pull, TaskRun, Wait
 from llmtask.usage import UsageLog
-
-if TYPE_CHECKING:
-    from llmtask.providers.chat import Chat
 
 Schema = TypeVar("Schema", bound=BaseModel, default=BaseModel)
 
@@ -92,11 +89,32 @@ def execute(planned: Plan, log: UsageLog | None, *, live: bool) -> Generator[Eve
     return _drive(run, _Line(planned, run, live=live))  # the line is opened before the first event: no key is no call
 
 
-async def aexecute(planned: Plan, log: UsageLog | None, *, live: bool) -> AsyncGenerator[Event[Any]]:
-    """As `execute`, in the caller's event loop."""
+class Opener(Protocol):
+    """Gives the lines to models that runs share, and closes them itself: `Chats`, or what stands in for it."""
+
+    def open(self, project: Project, model: Model) -> Asked:
+        """The line to a model.
+
+        Raises:
+            UntrustedError, KeyMissingError, ProjectError: As `run_structured_task`.
+        """
+        ...
+
+
+async def aexecute(
+    planned: Plan, log: UsageLog | None, *, live: bool, chats: Opener | None = None
+) -> AsyncGenerator[Event[Any]]:
+    """As `execute`, in the caller's event loop.
+
+    Args:
+        planned: The run.
+        log: The usage log; None for none.
+        live: Whether its calls stream.
+        chats: Where its models are opened, for runs that share them; the run's own where it is left out.
+    """
     run = TaskRun(planned, log, live=live)
     # The first call brings LangChain in, which takes seconds: not in the loop.
-    line = await asyncio.to_thread(_Line, planned, run, live=live)
+    line = await asyncio.to_thread(_Line, planned, run, live=live, chats=chats)
     events = _adrive(run, line)
     try:
         async for event in events:
@@ -108,37 +126,38 @@ async def aexecute(planned: Plan, log: UsageLog | None, *, live: bool) -> AsyncG
 class _Line:
     """The model that a run asks now, and its answer so far."""
 
-    def __init__(self, planned: Plan, run: TaskRun, *, live: bool) -> None:
+    def __init__(self, planned: Plan, run: TaskRun, *, live: bool, chats: Opener | None = None) -> None:
         """Open the line to the run's first model.
 
         Raises:
             UntrustedError, KeyMissingError, ProjectError: As `run_structured_task`.
         """
         self._project, self._patience, self._live = planned.project, run.patience, live
+        self._chats = chats
         self._model = planned.model
         self._chat = self._opened(planned.model)
         self._deltas: Any = None
 
-    def _opened(self, model: Model) -> "Chat":
-        return open_chat(self._project, model, self._patience)
+    def _opened(self, model: Model) -> Asked:
+        return self._chats.open(self._project, model) if self._chats else open_chat(self._project, model)
 
     def ask(self, candidate: Candidate) -> None:
         """Begin a call, of the model that the line is open to or of another."""
         if self._deltas is not None:
             self._deltas.close()
         if candidate.model is not self._model:
-            self._chat.close()
+            self._hang_up()
             self._model, self._chat = candidate.model, self._opened(candidate.model)
-        self._deltas = self._chat.ask(candidate.request, live=self._live)
+        self._deltas = self._chat.ask(candidate.request, self._patience, live=self._live)
 
     async def aask(self, candidate: Candidate) -> None:
         """As `ask`, in the caller's event loop."""
         if self._deltas is not None:
             await self._deltas.aclose()
         if candidate.model is not self._model:
-            await self._chat.aclose()
+            await self._ahang_up()
             self._model, self._chat = candidate.model, await asyncio.to_thread(self._opened, candidate.model)
-        self._deltas = self._chat.aask(candidate.request, live=self._live)
+        self._deltas = self._chat.aask(candidate.request, self._patience, live=self._live)
 
     def pull(self) -> Delta | None:
         """The call's next piece; None at its end."""
@@ -152,13 +171,21 @@ class _Line:
         """End the call and the connections."""
         if self._deltas is not None:
             self._deltas.close()
-        self._chat.close()
+        self._hang_up()
 
     async def aclose(self) -> None:
         """As `close`, in the caller's event loop."""
         if self._deltas is not None:
             await self._deltas.aclose()
-        await self._chat.aclose()
+        await self._ahang_up()
+
+    def _hang_up(self) -> None:
+        if self._chats is None:  # else its owner closes it, after all the runs
+            self._chat.close()
+
+    async def _ahang_up(self) -> None:
+        if self._chats is None:
+            await self._chat.aclose()
 
 
 def _drive(run: TaskRun, line: _Line) -> Generator[Event[Any]]:
