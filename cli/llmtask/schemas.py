@@ -46,6 +46,27 @@ def load_schema(project: Project, task: str) -> type[BaseModel]:
     return schema
 
 
+def load_object(project: Project, folder: str, reference: str) -> Any:
+    """What a reference such as `tone:is_polite` names in a project's own Python: is_polite in <folder>/tone.py.
+
+    Raises:
+        UntrustedError: The project is not trusted.
+        ProjectError: The file or the name is missing, or the file fails to import.
+    """
+    file, _, name = reference.partition(":")
+    path = project.root / folder / f"{file}.py"
+    if not path.is_file():
+        message = f"{reference!r} is not there: there is no {shown(path)}"
+        raise ProjectError(message)
+    require_trust(project)
+    module = _module(path)
+    if not hasattr(module, name):
+        known = [key for key in vars(module) if not key.startswith("_")]
+        message = f"{shown(path)}: has no {name!r}{did_you_mean(name, known)}"
+        raise ProjectError(message)
+    return getattr(module, name)
+
+
 def json_schema(schema: type[BaseModel]) -> dict[str, Any]:
     """The JSON Schema of a task's answer, references inlined.
 

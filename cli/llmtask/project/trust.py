@@ -156,6 +156,9 @@ def _code_risks(project: Project) -> Iterator[Risk]:
         name, digest = path.relative_to(own).as_posix(), _sha256(path)
         if digest != _sha256(starters / name):
             yield Risk(f"{_plain(f'schemas/{name}')} is Python code", repr(("code", name, digest)))
+    for path in python_files(project.root / "checks"):
+        name, digest = path.relative_to(project.root).as_posix(), _sha256(path)
+        yield Risk(f"{_plain(name)} is Python code", repr(("code", name, digest)))
 
 
 def _provider_risk(project: Project, provider_id: str) -> Risk | None:

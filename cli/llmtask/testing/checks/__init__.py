@@ -1,0 +1,101 @@
+"""The checks that a suite may name, and what comes of them."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import Field
+
+from llmtask.testing.checks.answer import (
+    FactsCheck,
+    GroundedCheck,
+    LanguageCheck,
+    SimilarCheck,
+    TextCheck,
+    UnmovedCheck,
+    ValueCheck,
+)
+from llmtask.testing.checks.base import Check, Finding, Subject
+from llmtask.testing.checks.measure import (
+    CostCheck,
+    FinishCheck,
+    FunctionCheck,
+    LatencyCheck,
+    SchemaCheck,
+    TokensCheck,
+)
+
+__all__ = [
+    "CHECKS",
+    "AnyCheck",
+    "Check",
+    "CheckResult",
+    "Finding",
+    "FunctionCheck",
+    "LanguageCheck",
+    "Subject",
+    "examine",
+]
+
+AnyCheck: TypeAlias = Annotated[
+    SchemaCheck
+    | ValueCheck
+    | TextCheck
+    | SimilarCheck
+    | LanguageCheck
+    | GroundedCheck
+    | FactsCheck
+    | UnmovedCheck
+    | LatencyCheck
+    | CostCheck
+    | TokensCheck
+    | FinishCheck
+    | FunctionCheck,
+    Field(discriminator="check"),
+]
+
+CHECKS: tuple[type[Check], ...] = (
+    SchemaCheck,
+    ValueCheck,
+    TextCheck,
+    SimilarCheck,
+    LanguageCheck,
+    GroundedCheck,
+    FactsCheck,
+    UnmovedCheck,
+    LatencyCheck,
+    CostCheck,
+    TokensCheck,
+    FinishCheck,
+    FunctionCheck,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What came of a check on an answer."""
+
+    check: str
+    """The kind of check, such as `value`."""
+    name: str
+    """Its name in reports."""
+    passed: bool
+    weight: float
+    score: float
+    """From 0 to 1."""
+    reason: str
+    """What was found, for people."""
+    path: str | None
+    found: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As the run document holds it."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def examine(check: Check, subject: Subject) -> CheckResult:
+    """Look at an answer, the other way round where the check is negated."""
+    finding = check.find(subject)
+    passed = finding.holds is not check.negated
+    score = finding.score if finding.score is not None and not check.negated else float(passed)
+    reason = f"must not be so: {finding.text}" if check.negated and not passed else finding.text
+    return CheckResult(check.kind, check.title, passed, check.weight, score, reason, finding.path, finding.found)
