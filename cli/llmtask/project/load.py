@@ -193,7 +193,7 @@ def _validated(data: dict[str, Any], files: list[YamlFile]) -> Config:
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
-        where, message = first_problem(error, Config)
+        where, message = first_problem(error, Config, data)
         raise _file_of(where, files).error(where, message) from error
     for where, message in (*_dangling(config), *_idle_routes(config, files[0])):
         raise _file_of(where, files).error(where, message)

@@ -1,5 +1,6 @@
 """A YAML file that remembers on which line each value stands."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ ValuePath = tuple[str | int, ...]
 
 FileModel = TypeVar("FileModel", bound=BaseModel)
 
+_QUOTED = re.compile(r"'([^']+)'")
 _BLOCK = "|"  # below the path of a text that is written as a block: the line of its first line
 _MOST_NODES = 50_000  # aliases can make a small file expand without end
 _DEEPEST = 100  # levels; an alias inside its own anchor has no last one
@@ -52,7 +54,7 @@ class YamlFile:
         try:
             return model.model_validate(self.data)
         except ValidationError as error:
-            where, message = first_problem(error, model)
+            where, message = first_problem(error, model, self.data)
             raise self.error(where, message) from error
 
 
@@ -148,18 +150,30 @@ def _yaml_message(error: yaml.YAMLError, path: Path) -> str:
     return f"{shown(path)}{line}: is not valid YAML ({problem})"
 
 
-def first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[ValuePath, str]:
-    """Where the first problem of a validation error stands, unknown keys before all else, and what it is in words."""
-    problems = error.errors(include_url=False, include_context=False)
+def first_problem(error: ValidationError, model: type[BaseModel], data: Any) -> tuple[ValuePath, str]:
+    """Where the first problem of a validation error stands, unknown keys before all else, and what it is in words.
+
+    Args:
+        error: What pydantic says.
+        model: What the data should fit.
+        data: What the file says.
+    """
+    problems = error.errors(include_url=False)
     # A misspelt key is unknown here and missing there: the unknown one has a line.
     problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
-    where = tuple(part for part in problem["loc"])
+    where = _in_file(problem["loc"], data, is_missing=problem["type"] == "missing")
     dotted = ".".join(str(part) for part in where) or "the file"
     if problem["type"] == "extra_forbidden":
         parent = ".".join(str(part) for part in where[:-1])
-        known = _fields_at(model, where[:-1])
+        known = _fields_at(model, where[:-1], data)
         place = f" in {parent}" if parent else ""
         return where, f"unknown key {str(where[-1])!r}{place}{did_you_mean(str(where[-1]), known)}"
+    if problem["type"] == "union_tag_invalid":
+        context = problem.get("ctx", {})
+        key, tag = context["discriminator"].strip("'"), context["tag"]
+        return (*where, key), f"unknown {key} {tag!r}{did_you_mean(tag, re.findall(_QUOTED, context['expected_tags']))}"
+    if problem["type"] == "union_tag_not_found":
+        return where, f"{dotted}: {problem['ctx']['discriminator'].strip(chr(39))} is missing"
     if problem["type"] == "missing":
         return where, f"{dotted} is missing"
     given = "" if isinstance(problem["input"], dict | list) else f", got {problem['input']!r}"
@@ -172,13 +186,28 @@ def _lower_first(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _fields_at(model: type[BaseModel], where: ValuePath) -> list[str]:
-    """The keys that may stand at a path of a model: walks the model's JSON Schema."""
+def _in_file(where: ValuePath, data: Any, *, is_missing: bool) -> ValuePath:
+    """The path without what pydantic puts in of its own: the names of a union's members."""
+    kept: list[str | int] = []
+    for index, part in enumerate(where):
+        if isinstance(data, list) and isinstance(part, int):
+            data = data[part]
+        elif isinstance(data, dict) and (key := next((key for key in data if str(key) == str(part)), None)) is not None:
+            data = data[key]
+        elif not (is_missing and index == len(where) - 1):
+            continue
+        kept.append(part)
+    return tuple(kept)
+
+
+def _fields_at(model: type[BaseModel], where: ValuePath, data: Any) -> list[str]:
+    """The keys that may stand at a path of a model: walks its JSON Schema, and the data where that must choose."""
     schema = model.model_json_schema()
     node: dict[str, Any] = schema
     for part in where:
-        node = _child(_resolved(node, schema), part)
-    return list(_resolved(node, schema).get("properties", {}))
+        node = _child(_resolved(node, schema, data), part)
+        data = data.get(part) if isinstance(data, dict) else data[part]
+    return list(_resolved(node, schema, data).get("properties", {}))
 
 
 def _child(node: dict[str, Any], part: str | int) -> dict[str, Any]:
@@ -188,12 +217,18 @@ def _child(node: dict[str, Any], part: str | int) -> dict[str, Any]:
     return dict(properties.get(part) or node.get("additionalProperties") or {})
 
 
-def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """The object schema behind references and `X | None`."""
+def _resolved(node: dict[str, Any], schema: dict[str, Any], data: Any) -> dict[str, Any]:
+    """The object schema behind references, `X | None`, and unions that the data chooses from."""
     while True:
         if "$ref" in node:
             node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+        elif "discriminator" in node:
+            chosen = data.get(node["discriminator"]["propertyName"]) if isinstance(data, dict) else None
+            reference = node["discriminator"]["mapping"].get(chosen)
+            node = {"$ref": reference} if reference else {}
         elif "anyOf" in node:
-            node = next((one for one in node["anyOf"] if one.get("type") != "null"), {})
+            options = [one for one in node["anyOf"] if one.get("type") != "null"]
+            # A mapping in the file is one of the schema's; text is none.
+            node = next((one for one in options if "$ref" in one), options[0]) if options else {}
         else:
             return node

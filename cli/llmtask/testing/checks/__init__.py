@@ -33,6 +33,7 @@ __all__ = [
     "FunctionCheck",
     "LanguageCheck",
     "Subject",
+    "UnmovedCheck",
     "examine",
 ]
 
