@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from llmtask.answer import Level
+from llmtask.errors import Failure
 from llmtask.money import Cost
 from llmtask.router import Route
 from llmtask.tokens import Tokens
@@ -87,6 +88,8 @@ class RetryEvent:
     model_id: str
     wait_s: float = 0
     """Seconds until it begins."""
+    failure: Failure = Failure.BUG
+    """How the call failed."""
 
 
 @dataclass(frozen=True, slots=True)

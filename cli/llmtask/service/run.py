@@ -13,7 +13,7 @@ from llmtask.providers import Asked, Delta, open_chat
 from llmtask.service.plan import Candidate, Plan, RunOptions, plan
 from llmtask.service.result import Event, ResultEvent, TaskResult
 from llmtask.service.steps import Ask, Pull, TaskRun, Wait
-from llmtask.usage import UsageLog
+from llmtask.usage import Ledger, UsageLog
 
 Schema = TypeVar("Schema", bound=BaseModel, default=BaseModel)
 
@@ -102,7 +102,7 @@ class Opener(Protocol):
 
 
 async def aexecute(
-    planned: Plan, log: UsageLog | None, *, live: bool, chats: Opener | None = None
+    planned: Plan, log: Ledger | None, *, live: bool, chats: Opener | None = None
 ) -> AsyncGenerator[Event[Any]]:
     """As `execute`, in the caller's event loop.
 

@@ -25,7 +25,7 @@ from llmtask.service.result import (
     TextEvent,
 )
 from llmtask.tokens import Tokens, estimate
-from llmtask.usage import UsageLog, UsageRow, new_id, timestamp
+from llmtask.usage import Ledger, UsageRow, new_id, timestamp
 
 _USED_NOTHING = frozenset(
     {
@@ -109,7 +109,7 @@ class _Call:
 class TaskRun:
     """One run of a task: its calls, their rows, its result."""
 
-    def __init__(self, plan: Plan, log: UsageLog | None, *, live: bool) -> None:
+    def __init__(self, plan: Plan, log: Ledger | None, *, live: bool) -> None:
         """Take the decided run.
 
         Args:
@@ -169,7 +169,7 @@ class TaskRun:
                 retry = recovery.retry(candidate, error, has_thought=has_thought, left_s=self.patience.left_s)
                 if retry is None:
                     raise
-                yield RetryEvent(self._calls + 1, str(error), candidate.route.model_id, retry.wait_s)
+                yield RetryEvent(self._calls + 1, str(error), candidate.route.model_id, retry.wait_s, error.failure)
             candidate = retry.candidate
             if retry.wait_s:
                 yield Wait(retry.wait_s)

@@ -158,6 +158,7 @@ class _Reader:
 
     def _case(self, index: int, case: CaseFile) -> Case:
         locales = self._locales(index, case)
+        self._check_base(index, case, locales)
         prompts = list(self._prompts(index, locales))
         given = self._inputs(case)
         texts: dict[str, str] = {}
@@ -188,6 +189,15 @@ class _Reader:
                 known = did_you_mean(locale, self._project.locales)
                 raise self._source.error((*where, position), f"unknown locale {locale!r}{known}")
         return tuple(dict.fromkeys(named or [self._project.config.defaults.locale]))
+
+    def _check_base(self, index: int, case: CaseFile, locales: tuple[str, ...]) -> None:
+        if case.based_on is None:
+            return
+        base = self._by_name[case.based_on]
+        missing = set(locales) - set(base.locales or self._file.locales or [self._project.config.defaults.locale])
+        if missing:
+            message = f"case {case.name!r} is asked in {sorted(missing)[0]}, and {base.name!r}, its base, is not"
+            raise self._source.error(("cases", index), message)
 
     def _prompts(self, index: int, locales: tuple[str, ...]) -> Iterator[PromptFile]:
         for position, version in enumerate(self._file.prompts):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from llmtask.errors import Failure, UsageLogError
 from llmtask.interrupts import held
@@ -51,6 +51,18 @@ def default_path() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("llmtask", appauthor=False) / "usage.db"
+
+
+class Ledger(Protocol):
+    """Where the rows of calls go: the usage log, or what hands them on to it."""
+
+    def begin(self, row: UsageRow) -> None:
+        """Take the row of a call that is about to begin."""
+        ...
+
+    def finish(self, row: UsageRow) -> None:
+        """Take the row of a call that has ended."""
+        ...
 
 
 class UsageLog:

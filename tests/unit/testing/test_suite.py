@@ -90,6 +90,11 @@ def test_without_models_and_locales_those_of_the_route_and_the_config_are_taken(
         ("name: 注入", "name: senior", r"there are two cases 'senior'"),
         ("name: 注入", "name: 'a[b]'", r"cases\.1\.name: "),
         ("based_on: senior", "based_on: junior", r":15: based_on: no case 'junior' stands above"),
+        (
+            "  - name: senior\n",
+            "  - name: senior\n    locales: [en]\n",
+            r"'注入' is asked in zh, and 'senior', its base, is not",
+        ),
         ("plant: {resume:", "plant: {letter:", r":18: plant: the case has no text 'letter'"),
         ("    based_on: senior\n", "    inputs: {resume: I}\n", r":20: check unmoved needs a case with `based_on`"),
         (
