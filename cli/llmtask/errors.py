@@ -9,7 +9,7 @@ LlmtaskError                 a handled error: one sentence plus the way out
 └── CallError                a model call gave no answer; carries its Failure   exit 4, 5, 6 or 7
     └── AnswerInvalidError   it answered, but not with the schema's object      exit 6
 
-Everything else that escapes is a bug (exit 1).
+Everything else that escapes is a bug (exit 70).
 """
 
 import difflib
@@ -22,8 +22,8 @@ class ExitCode(IntEnum):
 
     DONE = 0
     """It worked; what stdout carries is valid."""
-    BUG = 1
-    """A fault in llmtask itself."""
+    FAILED = 1
+    """An answer under test is bad (`llmtask test`), or worse than before (`llmtask compare --fail-on-regression`)."""
     USAGE = 2
     """The command, an option or an input is wrong."""
     PROJECT = 3
@@ -36,6 +36,10 @@ class ExitCode(IntEnum):
     """The answer does not fit the schema, after the re-ask."""
     FILTERED = 7
     """The vendor's content filter refused."""
+    CAPPED = 8
+    """`llmtask test` did not ask everything: the amount of `--max-cost` was spent."""
+    BUG = 70
+    """A fault in llmtask itself."""
     HUNG_UP = 129
     """The terminal or the connection went away (SIGHUP)."""
     INTERRUPTED = 130

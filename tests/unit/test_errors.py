@@ -40,7 +40,9 @@ EXITS = {
 def test_every_exit_code_of_the_spec_has_its_name() -> None:
     assert {code.name: code.value for code in ExitCode} == {
         "DONE": 0,
-        "BUG": 1,
+        "BUG": 70,
+        "FAILED": 1,
+        "CAPPED": 8,
         "USAGE": 2,
         "PROJECT": 3,
         "KEY": 4,
@@ -55,7 +57,7 @@ def test_every_exit_code_of_the_spec_has_its_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"), [(UsageError, 2), (ProjectError, 3), (UsageLogError, 3), (KeyMissingError, 4), (LlmtaskError, 1)]
+    ("kind", "code"), [(UsageError, 2), (ProjectError, 3), (UsageLogError, 3), (KeyMissingError, 4), (LlmtaskError, 70)]
 )
 def test_each_handled_error_has_its_exit_code(kind: type[LlmtaskError], code: int) -> None:
     assert kind("x").exit_code == code
