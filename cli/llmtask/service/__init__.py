@@ -14,6 +14,7 @@ from llmtask.service.result import (
     TextEvent,
 )
 from llmtask.service.run import (
+    Opener,
     aexecute,
     arun_streaming_task,
     arun_structured_task,
@@ -26,6 +27,7 @@ __all__ = [
     "Ceiling",
     "Event",
     "FallbackEvent",
+    "Opener",
     "PartialEvent",
     "Plan",
     "ReasoningEvent",

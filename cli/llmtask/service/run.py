@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from typing import Any, Protocol, Unpack
 
 from pydantic import BaseModel
@@ -74,19 +74,24 @@ def arun_streaming_task(
     return aexecute(plan(task, variables, options, schema), _log(options), live=True)
 
 
-def execute(planned: Plan, log: UsageLog | None, *, live: bool) -> Generator[Event[Any]]:
+def execute(
+    planned: Plan, log: Ledger | None, *, live: bool, chats: "Opener | None" = None, waits: bool = True
+) -> Generator[Event[Any]]:
     """Carry a decided run out.
 
     Args:
         planned: The run.
         log: The usage log; None for none.
         live: Whether its calls stream.
+        chats: As `aexecute`.
+        waits: Whether time goes by before a call is tried again; there is no need where nobody is asked.
 
     Raises:
         LlmtaskError: As `run_structured_task`.
     """
-    run = TaskRun(planned, log, live=live)
-    return _drive(run, _Line(planned, run, live=live))  # the line is opened before the first event: no key is no call
+    run = TaskRun(planned, log, live=live, previews=chats is None)
+    line = _Line(planned, run, live=live, chats=chats)  # opened before the first event: no key is no call
+    return _drive(run, line, time.sleep if waits else lambda _: None)
 
 
 class Opener(Protocol):
@@ -110,9 +115,10 @@ async def aexecute(
         planned: The run.
         log: The usage log; None for none.
         live: Whether its calls stream.
-        chats: Where its models are opened, for runs that share them; the run's own where it is left out.
+        chats: Where its models are opened, for runs that share them, which nobody watches: they give no PartialEvents;
+            the run's own where it is left out.
     """
-    run = TaskRun(planned, log, live=live)
+    run = TaskRun(planned, log, live=live, previews=chats is None)
     # The first call brings LangChain in, which takes seconds: not in the loop.
     line = await asyncio.to_thread(_Line, planned, run, live=live, chats=chats)
     events = _adrive(run, line)
@@ -188,7 +194,7 @@ class _Line:
             await self._chat.aclose()
 
 
-def _drive(run: TaskRun, line: _Line) -> Generator[Event[Any]]:
+def _drive(run: TaskRun, line: _Line, sleep: Callable[[float], None]) -> Generator[Event[Any]]:
     """Do what the run's steps say; hand their events on."""
     steps = run.steps()
     try:
@@ -197,7 +203,7 @@ def _drive(run: TaskRun, line: _Line) -> Generator[Event[Any]]:
             delta: Delta | None = None
             if isinstance(step, Ask | Pull | Wait):
                 try:
-                    delta = _do(step, line)
+                    delta = _do(step, line, sleep)
                 except BaseException as error:  # noqa: BLE001  # Ctrl-C too: the run writes its row, then it goes on up
                     step = steps.throw(error)
                     continue
@@ -211,13 +217,13 @@ def _drive(run: TaskRun, line: _Line) -> Generator[Event[Any]]:
         line.close()
 
 
-def _do(step: Ask | Pull | Wait, line: _Line) -> Delta | None:
+def _do(step: Ask | Pull | Wait, line: _Line, sleep: Callable[[float], None]) -> Delta | None:
     if isinstance(step, Pull):
         return line.pull()
     if isinstance(step, Ask):
         line.ask(step.candidate)
     else:
-        time.sleep(step.seconds)
+        sleep(step.seconds)
     return None
 
 

@@ -109,18 +109,20 @@ class _Call:
 class TaskRun:
     """One run of a task: its calls, their rows, its result."""
 
-    def __init__(self, plan: Plan, log: Ledger | None, *, live: bool) -> None:
+    def __init__(self, plan: Plan, log: Ledger | None, *, live: bool, previews: bool = True) -> None:
         """Take the decided run.
 
         Args:
             plan: The decided run.
             log: The usage log; None for none.
             live: Whether the calls stream.
+            previews: Whether there are PartialEvents, which cost more than all else together.
         """
         self.patience = Patience(plan.timeouts)
         self._plan = plan
         self._log = log
         self._live = live
+        self._previews = previews
         self._run_id = new_id()
         self._begun = time.perf_counter()
         self._calls = 0
@@ -210,7 +212,7 @@ class TaskRun:
             piece = delta.tool_arguments or delta.text
             if piece:
                 yield TextEvent(piece)
-                value = partial.feed(piece)
+                value = partial.feed(piece) if self._previews else None
                 if isinstance(value, dict) and value:
                     yield PartialEvent(value)
 
@@ -265,6 +267,8 @@ class TaskRun:
         if self._log is not None:
             self._log.begin(self._row(call, self._estimated(call, None), None, None))
             call.begun = time.perf_counter()  # a log that has to be waited for is no latency of the model's
+        if call.attempt == 1:
+            self._begun = call.begun
 
     def _account(self, call: _Call, error: CallError | None) -> None:
         """Count the call's tokens and money, and close its row."""
