@@ -15,7 +15,7 @@ def test_a_fresh_machine_is_sound_and_misses_only_keys(command: Command) -> None
     assert (outcome.code, outcome.stderr) == (ExitCode.DONE, "")
     lines = outcome.stdout.splitlines()
     assert lines[0].startswith(f"✓ llmtask {__version__}, Python 3.")
-    assert any(line.endswith("(the starter): 6 tasks, 5 models") for line in lines)
+    assert any(line.endswith("(the starter): 7 tasks, 5 models") for line in lines)
     assert "✓ prompts and schemas are sound (en, zh)" in lines
     assert f"✓ usage log {outcome.log} can be written" in lines
     assert "- deepseek: no key (set DEEPSEEK_API_KEY)" in lines

@@ -7,7 +7,15 @@ import pytest
 from llmtask.errors import ExitCode
 from tests.commands.conftest import Command, WriteFiles
 
-TASKS = ["resume_summary", "detailed_resume_summary", "job_summary", "job_match", "resume_customize", "interview_prep"]
+TASKS = [
+    "resume_summary",
+    "detailed_resume_summary",
+    "job_summary",
+    "job_match",
+    "resume_customize",
+    "interview_prep",
+    "judge",
+]
 
 
 def test_list_has_a_line_per_task_with_its_inputs_and_routes(command: Command) -> None:

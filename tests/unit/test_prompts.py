@@ -278,7 +278,7 @@ def test_the_default_input_is_the_marked_variable_else_the_first(prompt: type[Pr
 
 def test_the_starters_prompts_are_without_fault(starter: Project) -> None:
     assert lint(starter) == []
-    assert sorted(starter.config.tasks) == sorted(TASKS)
+    assert sorted(starter.config.tasks) == sorted([*TASKS, "judge"])
 
 
 @pytest.mark.parametrize("task", TASKS)

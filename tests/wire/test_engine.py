@@ -12,7 +12,9 @@ import pytest
 from llmtask.errors import ExitCode, Failure, KeyMissingError, UsageError
 from llmtask.money import Cost
 from llmtask.project import Project
-from llmtask.testing.engine import Engine, ItemResult, Outcome, items_of
+from llmtask.testing.answers import Answers
+from llmtask.testing.engine import Engine, Selection, items_of
+from llmtask.testing.run import ItemResult, Outcome
 from llmtask.testing.suite import load_suite
 from llmtask.usage import UsageLog
 from tests.wire.conftest import MATCH
@@ -42,7 +44,14 @@ class Bench:
         self.log = UsageLog(folder / "usage.db")
         self._make = make
 
-    def run(self, cases: int | str = 1, text: str = SUITE, config: Any = None, **options: Any) -> list[ItemResult]:
+    def run(
+        self,
+        cases: int | str = 1,
+        text: str = SUITE,
+        config: Any = None,
+        selection: Selection | None = None,
+        **options: Any,
+    ) -> list[ItemResult]:
         project = self._make(**config or {})
         path = project.root / "match.llm.yaml"
         if isinstance(cases, int):
@@ -50,7 +59,8 @@ class Bench:
                 f"  - {{name: c{index}, inputs: {{resume: '{RESUME} {index}'}}}}\n" for index in range(cases)
             )
         path.write_text(text + cases, encoding="utf-8")
-        engine = Engine(project, list(items_of([load_suite(project, path)])), log=self.log, **options)
+        items = list(items_of(project, [load_suite(project, path)], selection))
+        engine = Engine(project, items, Answers(log=self.log), **options)
         return asyncio.run(engine.run())
 
     def outcomes(self, *args: Any, **options: Any) -> Counter[str]:
@@ -70,8 +80,9 @@ def test_good_and_bad_answers_are_told_apart_and_each_call_has_its_row(bench: Be
     answered(deepseek, lambda request: LOW if f"{RESUME} 1\n" in str(request.body["messages"][1]["content"]) else GOOD)
     results = bench.run(3)
     assert [result.outcome for result in results] == [Outcome.PASSED, Outcome.FAILED, Outcome.PASSED]
-    assert [result.item.name for result in results] == [f"c{index}@deepseek-chat-zh" for index in range(3)]
-    (check,) = results[1].samples[0].checks
+    assert [result.key.name for result in results] == [f"c{index}@deepseek-chat-zh" for index in range(3)]
+    schema, check = results[1].samples[0].checks
+    assert (schema.check, schema.passed, schema.weight) == ("schema", True, 0)
     assert (check.passed, check.reason) == (False, "match_score is 10, not between 60 and 90")
     assert results[1].samples[0].score == 0
     rows = bench.log.latest(10)
@@ -144,7 +155,7 @@ def test_another_model_goes_on_when_one_is_stopped(bench: Bench, deepseek: Vendo
     text = SUITE.replace("[deepseek-chat]", "[deepseek-chat, glm-4.5-flash]")
     results = bench.run(4, text=text, concurrency=1)
     by_model = {
-        model: Counter(result.outcome.value for result in results if result.item.model_id == model)
+        model: Counter(result.outcome.value for result in results if result.key.model_id == model)
         for model in ("deepseek-chat", "glm-4.5-flash")
     }
     assert by_model == {"deepseek-chat": {"error": 1, "skipped": 3}, "glm-4.5-flash": {"passed": 4}}

@@ -1,40 +1,48 @@
 """Runs the items of suites: many runs of tasks through the service, their answers examined. Knows no pytest."""
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
-from llmtask.errors import AnswerInvalidError, CallError, Failure, UsageError
+from llmtask.errors import Failure, UsageError
 from llmtask.money import Cost, sums
 from llmtask.project import Project
 from llmtask.providers import Chats, require_key
-from llmtask.service import Plan, ResultEvent, RetryEvent, RunOptions, TaskResult, aexecute, plan
-from llmtask.testing.checks import CheckResult, Subject, examine
+from llmtask.service import Plan, RunOptions, plan
+from llmtask.testing.answers import Answers, Given
+from llmtask.testing.checks import AnyCheck, CheckResult, JudgeCheck, Judgement, SchemaCheck, Subject, examine
+from llmtask.testing.gate import Gate
+from llmtask.testing.run import ItemKey, ItemResult, Outcome, Sample
 from llmtask.testing.suite import Case, Suite
-from llmtask.tokens import Tokens
-from llmtask.usage import Ledger, UsageLog, UsageRow
+from llmtask.testing.tape import Recording
 
-_BAD_ANSWERS = frozenset(
-    {Failure.SCHEMA_INVALID, Failure.LENGTH, Failure.BLANK, Failure.REASONING_ONLY, Failure.FILTERED}
-)
 _FINAL = frozenset({Failure.REFUSED_KEY, Failure.NO_BALANCE})  # of a model: what it is asked next fails alike
 _DEFAULT_CONCURRENCY = 8  # calls at once of a model without a queue
+_SHOWN = 400  # characters of an invalid answer that stand with the reason
+
+JUDGE = "judge"
+"""The task that judges answers: its prompts, schema and route are the project's, as any task's."""
+MOST_POINTS = 10
+"""What its schema gives at most."""
 
 
-class Outcome(StrEnum):
-    """What came of an item, or of one time that it was asked."""
+@dataclass(frozen=True)
+class Selection:
+    """What is asked of suites, where that is not all that they say."""
 
-    PASSED = "passed"
-    FAILED = "failed"
-    """A bad answer: a check failed, or it does not fit the schema."""
-    ERROR = "error"
-    """No answer: network, limits, time."""
-    CAPPED = "capped"
-    """Not asked: the money was spent."""
-    SKIPPED = "skipped"
-    """Not asked: its model had been stopped."""
+    models: tuple[str, ...] = ()
+    """Asked instead of the suites' own models."""
+    locales: tuple[str, ...] = ()
+    """Only cases in these."""
+    tasks: tuple[str, ...] = ()
+    """Only suites of these."""
+    prompts: tuple[str, ...] = ()
+    """Versions of the prompt instead of the suites' own."""
+    repeats: int | None = None
+    """Instead of the suites' own."""
 
 
 @dataclass(frozen=True)
@@ -43,125 +51,78 @@ class Item:
 
     suite: Suite
     case: Case
-    model_id: str
-    locale: str
-    prompt: str
+    key: ItemKey
+    repeats: int
 
     @property
-    def name(self) -> str:
-        """What it is called in its suite, such as `senior@deepseek-chat-zh`."""
-        version = "" if self.prompt == "current" else f"-{self.prompt}"
-        return f"{self.case.file.name}@{self.model_id}-{self.locale}{version}"
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One time that an item was asked."""
-
-    repeat: int
-    """From 1."""
-    outcome: Outcome
-    answer: Any = None
-    """JSON values; None where there is no valid answer."""
-    text: str | None = None
-    """The raw answer that does not fit the schema."""
-    failure: Failure | None = None
-    reason: str | None = None
-    """Why there is no valid answer, or why it was not asked."""
-    checks: tuple[CheckResult, ...] = ()
-    result: TaskResult[Any] | None = None
-    rows: tuple[UsageRow, ...] = ()
-    """The usage rows of its calls, failed ones included."""
+    def wanted(self) -> int:
+        """How many repeats must pass: the suite's share of them."""
+        rule, own = self.suite.file.passes, self.suite.file.repeats
+        return math.ceil(rule.at_least / own * self.repeats) if rule else self.repeats
 
     @property
-    def costs(self) -> tuple[Cost, ...]:
-        """What its calls cost, an amount per currency."""
-        return sums(row.price for row in self.rows)
+    def checks(self) -> tuple[AnyCheck, ...]:
+        """What an answer is checked for."""
+        return tuple(check for check in self.case.checks if not check.locales or self.key.locale in check.locales)
 
     @property
-    def score(self) -> float | None:
-        """The weighted mean of its checks' scores, from 0 to 1; None where nothing was answered."""
-        if self.outcome is Outcome.FAILED and not self.checks:
-            return 0.0
-        weight = sum(check.weight for check in self.checks)
-        return sum(check.score * check.weight for check in self.checks) / weight if weight else None
+    def base(self) -> ItemKey | None:
+        """The item whose answers `unmoved` compares with."""
+        name = self.case.file.based_on
+        key = self.key
+        return ItemKey(key.suite, name, key.model_id, key.locale, key.prompt) if name else None
+
+    def result(self, samples: Sequence[Sample] = ()) -> ItemResult:
+        """What came of it."""
+        tags = tuple(self.case.file.tags)
+        return ItemResult(self.key, self.suite.task, self.wanted, tuple(samples), self.case.inputs, tags)
 
 
-@dataclass(frozen=True)
-class ItemResult:
-    """What came of an item."""
+def items_of(project: Project, suites: Iterable[Suite], selection: Selection | None = None) -> Iterator[Item]:
+    """Every item of suites: cases by models by locales by versions of the prompt.
 
-    item: Item
-    samples: tuple[Sample, ...]
+    Raises:
+        UsageError: The selection names a model, locale or task that there is not.
+    """
+    selection = selection or Selection()
+    for model in selection.models:
+        project.model(model)
+    tasks = {project.task_id(task) for task in selection.tasks}
+    for suite in suites:
+        if not tasks or suite.task in tasks:
+            yield from _items(project.root, suite, selection)
 
-    @property
-    def outcome(self) -> Outcome:
-        """Passed where enough repeats passed; failed where too many failed; else what kept it from a verdict."""
-        suite = self.item.suite.file
-        wanted = suite.passes.at_least if suite.passes else suite.repeats
-        outcomes = [sample.outcome for sample in self.samples]
-        if outcomes.count(Outcome.PASSED) >= wanted:
-            return Outcome.PASSED
-        if outcomes.count(Outcome.FAILED) > len(outcomes) - wanted:
-            return Outcome.FAILED
-        kinds = (Outcome.ERROR, Outcome.CAPPED, Outcome.SKIPPED)
-        return next(kind for kind in kinds if kind in outcomes)
+
+def _items(root: Path, suite: Suite, selection: Selection) -> Iterator[Item]:
+    path = suite.path.relative_to(root).as_posix() if suite.path.is_relative_to(root) else suite.path.as_posix()
+    for case in suite.cases:
+        for model_id in selection.models or suite.models:
+            for locale in case.locales:
+                if not selection.locales or locale in selection.locales:
+                    for prompt in selection.prompts or suite.file.prompts:
+                        key = ItemKey(path, case.file.name, model_id, locale, prompt)
+                        yield Item(suite, case, key, selection.repeats or suite.file.repeats)
 
 
 @dataclass
-class _Gate:
-    """How many calls of a model may go on at once: fewer after a refusal for being too many, slowly more again."""
+class _Judged:
+    """What judges said of a sample."""
 
-    most: int
-    limit: float = 0
-    active: int = 0
-    stopped: str | None = None
-    """Why the model is asked no more."""
-    free: asyncio.Condition = field(default_factory=asyncio.Condition)
+    judgements: dict[Any, list[Judgement]] = field(default_factory=dict)
+    costs: list[Cost] = field(default_factory=list)
+    recordings: list[Recording] = field(default_factory=list)
+    problem: str | None = None
+    """Why there is no judgement."""
 
-    def __post_init__(self) -> None:
-        self.limit = self.most
-
-    async def enter(self) -> None:
-        async with self.free:
-            await self.free.wait_for(lambda: self.active < max(int(self.limit), 1))
-            self.active += 1
-
-    async def leave(self) -> None:
-        async with self.free:
-            self.active -= 1
-            self.limit = min(self.limit + 1 / max(self.limit, 1), self.most)
-            self.free.notify_all()
-
-    def slow_down(self) -> None:
-        self.limit = max(self.limit / 2, 1)
-
-
-class _Tally:
-    """A usage log that keeps a sample's rows as it hands them on."""
-
-    def __init__(self, log: Ledger | None) -> None:
-        self.rows: list[UsageRow] = []
-        self._log = log
-
-    def begin(self, row: UsageRow) -> None:
-        if self._log is not None:
-            self._log.begin(row)
-
-    def finish(self, row: UsageRow) -> None:
-        self.rows.append(row)
-        if self._log is not None:
-            self._log.finish(row)
-
-
-def items_of(suites: Iterable[Suite]) -> Iterator[Item]:
-    """Every item of suites: cases by models by locales by versions of the prompt."""
-    for suite in suites:
-        for case in suite.cases:
-            for model_id in suite.models:
-                for locale in case.locales:
-                    for prompt in suite.file.prompts:
-                        yield Item(suite, case, model_id, locale, prompt)
+    def add(self, check: JudgeCheck, given: Given) -> None:
+        """Take what came of asking a judge."""
+        self.costs += given.paid
+        self.recordings += given.recordings
+        if given.answer is None:
+            self.problem = f"cannot be judged: {given.reason}"
+        else:
+            score = given.answer["points"] / MOST_POINTS
+            self.judgements.setdefault(check.question, []).append(Judgement(score, given.answer["reason"]))
 
 
 class Engine:
@@ -171,60 +132,55 @@ class Engine:
         self,
         project: Project,
         items: Sequence[Item],
+        answers: Answers,
         *,
-        log: UsageLog | None,
         concurrency: int | None = None,
         max_cost: Cost | None = None,
+        spent: Iterable[Cost] = (),
     ) -> None:
         """Decide every item, before the first call.
 
         Args:
             project: The project of the suites.
-            items: What to ask. `unmoved` fails where the case that its own is based on is not among them.
-            log: The usage log; None for none.
-            concurrency: Calls of one model at once; its queue's where it is left out.
+            items: What to ask. `unmoved` gives an error where the case that its own is based on is not among them.
+            answers: Where answers come from, and who keeps them.
+            concurrency: The most calls of one model at once; its queue's where that is less.
             max_cost: Ask no more once so much is spent; what is in flight then is still paid for.
+            spent: What was spent of it before.
 
         Raises:
             UsageError: An item cannot be asked, or cannot be held to the amount.
             KeyMissingError, UntrustedError, ProjectError: As for a run.
         """
-        self._project, self._log, self._max_cost = project, log, max_cost
+        self._project, self._answers, self._max_cost = project, answers, max_cost
         self._items = list(items)
-        self._plans = {item.name + str(item.suite.path): self._planned(item) for item in self._items}
-        self._gates: dict[str, _Gate] = {}
         self._concurrency = concurrency
+        self._gates: dict[str, Gate] = {}
         self._chats = Chats()
-        self._spent: list[Cost] = []
-        self._answers: dict[tuple[str, int], asyncio.Future[Any]] = {}
-
-    def _planned(self, item: Item) -> Plan:
-        options = RunOptions(
-            project=self._project, locale=item.locale, model_id=item.model_id, fall_back=False, images=item.case.images
-        )
-        if item.prompt != "current":
-            options["prompt_version"] = item.prompt
-        decided = plan(item.suite.task, item.case.inputs, options)
-        require_key(self._project, decided.model.provider)
-        if self._max_cost is not None:
-            self._require_price(decided, self._max_cost)
-        return decided
-
-    def _require_price(self, decided: Plan, most: Cost) -> None:
-        price = decided.highest_cost
-        if price is None or price.currency != most.currency:
-            priced = f"is priced in {price.currency}" if price else "has no price"
-            message = f"--max-cost is in {most.currency}, and {decided.route.model_id} {priced}; leave one of them out"
-            raise UsageError(message)
+        self.spent = [*spent]
+        """What was spent so far."""
+        self._stopped: str | None = None
+        known = {item.key for item in self._items}
+        self._bases = {item.base for item in self._items if item.base in known}
+        self._clean: dict[tuple[ItemKey, int], asyncio.Future[Any]] = {}
+        costs = [cost for item in self._items for cost in self._priced(item)]
+        self.highest_cost = sums(costs)
+        """About the most that the run can cost without retries, an amount per currency."""
+        self.is_partly_unpriced = None in costs
+        """Whether that leaves calls out whose model has no price."""
 
     @property
-    def highest_cost(self) -> tuple[Cost, ...]:
-        """About the most that the run can cost without retries, an amount per currency."""
-        return sums(
-            Cost(cost.nanos * item.suite.file.repeats, cost.currency)
-            for item in self._items
-            if (cost := self._plan_of(item).highest_cost)
-        )
+    def notes(self) -> list[str]:
+        """What is worth saying of how it went."""
+        return [
+            f"{model_id} refused calls for being too many: down to {gate.lowest} at once, of {gate.most}"
+            for model_id, gate in self._gates.items()
+            if gate.lowest < gate.most
+        ]
+
+    def stop(self, why: str) -> None:
+        """Ask nothing more; what is in flight comes to its end."""
+        self._stopped = why
 
     async def run(self, tell: Callable[[ItemResult], None] = lambda _: None) -> list[ItemResult]:
         """Ask everything.
@@ -234,122 +190,233 @@ class Engine:
 
         Returns:
             A result per item, in the items' order.
+
+        Raises:
+            LlmtaskError: The run cannot go on; what came until then is kept.
         """
+        results: dict[ItemKey, ItemResult] = {}
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._item(item, tell)) for item in self._items]
-            return [task.result() for task in tasks]
+                for model_id in dict.fromkeys(item.key.model_id for item in self._items):
+                    own = [item for item in self._items if item.key.model_id == model_id]
+                    jobs = iter([(item, repeat) for item in own for repeat in range(1, item.repeats + 1)])
+                    collected: dict[ItemKey, list[Sample]] = {}
+                    for _ in range(self._gate(model_id).most):
+                        group.create_task(self._work(jobs, collected, results, tell))
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from errors
         finally:
             await self._chats.aclose()
+        return [results[item.key] for item in self._items]
 
-    def _plan_of(self, item: Item) -> Plan:
-        return self._plans[item.name + str(item.suite.path)]
+    async def _work(
+        self,
+        jobs: Iterator[tuple[Item, int]],
+        collected: dict[ItemKey, list[Sample]],
+        results: dict[ItemKey, ItemResult],
+        tell: Callable[[ItemResult], None],
+    ) -> None:
+        """Take one sample after another, as long as there are any."""
+        for item, repeat in jobs:
+            sample, recordings = await self._sample(item, repeat)
+            self._answers.done(item.key, sample, recordings)
+            samples = collected.setdefault(item.key, [])
+            samples.append(sample)
+            if len(samples) == item.repeats:
+                del collected[item.key]
+                self._answers.close(item.key)
+                results[item.key] = item.result(sorted(samples, key=lambda one: one.repeat))
+                tell(results[item.key])
 
-    async def _item(self, item: Item, tell: Callable[[ItemResult], None]) -> ItemResult:
-        repeats = range(1, item.suite.file.repeats + 1)
-        samples = await asyncio.gather(*(self._sample(item, repeat) for repeat in repeats))
-        result = ItemResult(item, tuple(samples))
-        tell(result)
-        return result
-
-    async def _sample(self, item: Item, repeat: int) -> Sample:
-        answered = self._answer_of(item, repeat)
+    async def _sample(self, item: Item, repeat: int) -> tuple[Sample, list[Recording]]:
+        """Ask an item once, and examine the answer."""
+        answer: Any = None
         try:
-            sample = await self._asked(item, repeat)
-        except BaseException:
-            answered.cancel()
-            raise
-        if not answered.done():
-            answered.set_result(sample.answer)
-        if sample.result is None:
-            return sample
-        return await self._examined(item, sample)
-
-    def _answer_of(self, item: Item, repeat: int) -> asyncio.Future[Any]:
-        key = (item.name + str(item.suite.path), repeat)
-        if key not in self._answers:
-            self._answers[key] = asyncio.get_running_loop().create_future()
-        return self._answers[key]
-
-    async def _asked(self, item: Item, repeat: int) -> Sample:
-        gate = self._gate(item)
-        await gate.enter()
-        try:
-            if gate.stopped:
-                return Sample(repeat, Outcome.SKIPPED, reason=gate.stopped)
-            if self._max_cost is not None and sum(cost.nanos for cost in self._spent) >= self._max_cost.nanos:
-                return Sample(repeat, Outcome.CAPPED, reason="the amount of --max-cost is spent")
-            return await self._called(item, repeat, gate)
+            given = await self._given(self._planned(item), item.key, repeat)
+            given = self._answers.as_kept(item.key, repeat, given)
+            answer = given.answer
         finally:
-            await gate.leave()
+            if item.key in self._bases:
+                self._clean_answer(item.key, repeat).set_result(answer)
+        if answer is None:
+            return _sample(repeat, given, given.outcome, _no_answer(given)), [*given.recordings]
+        return await self._examined(item, repeat, given)
 
-    async def _called(self, item: Item, repeat: int, gate: _Gate) -> Sample:
-        tally = _Tally(self._log)
-        result: TaskResult[Any] | None = None
-        error: CallError | None = None
-        try:
-            async for event in aexecute(self._plan_of(item), tally, live=True, chats=self._chats):
-                if isinstance(event, RetryEvent) and event.failure is Failure.RATE_LIMITED:
-                    gate.slow_down()
-                if isinstance(event, ResultEvent):
-                    result = event.result
-        except CallError as caught:
-            error = caught
-        rows = tuple(tally.rows)
-        self._spent += [row.price for row in rows if row.price]
-        if result is not None:
-            return Sample(repeat, Outcome.PASSED, answer=result.to_json(), result=result, rows=rows)
-        if error is not None and error.failure in _FINAL:
-            gate.stopped = f"{item.model_id} was stopped: {error}"
-        return _failed(repeat, error, rows)
+    def _clean_answer(self, key: ItemKey, repeat: int) -> asyncio.Future[Any]:
+        """The answer of an item on which another is based, when it is there."""
+        if (key, repeat) not in self._clean:
+            self._clean[key, repeat] = asyncio.get_running_loop().create_future()
+        return self._clean[key, repeat]
 
-    async def _examined(self, item: Item, sample: Sample) -> Sample:
-        clean = None
-        if item.case.file.based_on:
-            base = next((one for one in self._items if _is_base(one, item)), None)
-            clean = await asyncio.shield(self._answer_of(base, sample.repeat)) if base else None
-        subject = self._subject(item, sample, clean)
-        checks = [check for check in item.case.checks if not check.locales or item.locale in check.locales]
-        results = tuple(examine(check, subject) for check in checks)
-        outcome = Outcome.PASSED if all(result.passed for result in results) else Outcome.FAILED
-        return Sample(sample.repeat, outcome, sample.answer, checks=results, result=sample.result, rows=sample.rows)
-
-    def _subject(self, item: Item, sample: Sample, clean: Any) -> Subject:
-        result = sample.result
-        return Subject(
-            answer=sample.answer,
-            inputs=item.case.inputs,
-            locale=item.locale,
+    def _planned(self, item: Item) -> Plan:
+        key = item.key
+        options = RunOptions(
             project=self._project,
-            latency_ms=result.latency_ms if result else None,
-            first_token_ms=result.first_token_ms if result else None,
-            tokens=result.tokens if result else Tokens(),
-            costs=sample.costs,
-            unpriced_calls=result.unpriced_calls if result else 0,
-            finish_reason=sample.rows[-1].finish_reason if sample.rows else None,
-            repair_level=result.repair_level.value if result else None,
+            locale=key.locale,
+            model_id=key.model_id,
+            prompt_version=None if key.prompt == "current" else key.prompt,
+            fall_back=False,
+            images=item.case.images,
+            service_id=self._answers.service_id,
+        )
+        return plan(item.suite.task, item.case.inputs, options)
+
+    def _judging(self, item: Item, check: JudgeCheck, answer: Any) -> Plan:
+        said = "\n\n".join(f"{name}:\n{text}" for name, text in item.case.inputs.items())
+        variables = {"rubric": check.rubric, "input": said, "answer": check.judged_text(answer)}
+        options = RunOptions(
+            project=self._project,
+            locale=item.key.locale,
+            model_id=check.model,
+            fall_back=False,
+            service_id=self._answers.service_id,
+        )
+        return plan(JUDGE, variables, options)
+
+    def _priced(self, item: Item) -> Iterator[Cost | None]:
+        """The most that an item can cost, judging included; sees to it that it can be asked at all."""
+        plans = [(self._planned(item), item.repeats)]
+        for check in item.checks:
+            if isinstance(check, JudgeCheck):
+                plans.append((self._judging(item, check, {}), item.repeats * check.repeats))
+        for decided, calls in plans:
+            if not self._answers.replays:
+                require_key(self._project, decided.model.provider)
+                if self._max_cost is not None:
+                    _require_price(decided, self._max_cost)
+            cost = decided.highest_cost
+            yield Cost(cost.nanos * calls, cost.currency) if cost else None
+
+    async def _given(self, decided: Plan, key: ItemKey, repeat: int) -> Given:
+        """The answer that is held, or else the model's, or why it was not asked."""
+        held = self._answers.held(decided, key, repeat)
+        if held is not None:
+            return held
+        if self._answers.replays:
+            return Given(Outcome.ERROR, reason=self._answers.complaint(decided, key, repeat))
+        model_id = decided.route.model_id
+        async with self._gate(model_id) as gate:
+            if why := self._stopped or gate.stopped:
+                return Given(Outcome.SKIPPED, reason=why)
+            if self._max_cost is not None and sum(cost.nanos for cost in self.spent) >= self._max_cost.nanos:
+                return Given(Outcome.CAPPED, reason="the amount of --max-cost is spent")
+            given = await self._answers.asked(decided, repeat, self._chats, gate.slow_down)
+            self.spent += given.costs
+            if given.failure in _FINAL:
+                gate.stopped = f"{model_id} was stopped: {given.reason}"
+        return given
+
+    async def _examined(self, item: Item, repeat: int, given: Given) -> tuple[Sample, list[Recording]]:
+        judged = await self._judged(item, repeat, given)
+        clean = await asyncio.shield(self._clean_answer(item.base, repeat)) if item.base in self._bases else None
+        why = judged.problem
+        if item.base is not None and clean is None:
+            why = f"cannot be compared: {item.base.case!r}, which it is based on, gave no answer"
+        results: tuple[CheckResult, ...] = ()
+        outcome = Outcome.ERROR
+        if why is None:
+            results = _results(item.checks, self._subject(item, given, clean, judged))
+            outcome = Outcome.PASSED if all(result.passed for result in results) else Outcome.FAILED
+        sample = _sample(repeat, given, outcome, results, sums(judged.costs), why)
+        return sample, [*given.recordings, *judged.recordings]
+
+    async def _judged(self, item: Item, repeat: int, given: Given) -> _Judged:
+        judged = _Judged()
+        for check in item.checks:
+            if isinstance(check, JudgeCheck):
+                decided = self._judging(item, check, given.answer)
+                first = (repeat - 1) * check.repeats + 1
+                for nth in range(first, first + check.repeats):
+                    judged.add(check, await self._given(decided, item.key, nth))
+        return judged
+
+    def _subject(self, item: Item, given: Given, clean: Any, judged: _Judged) -> Subject:
+        return Subject(
+            answer=given.answer,
+            inputs=item.case.inputs,
+            locale=item.key.locale,
+            project=self._project,
+            latency_ms=given.latency_ms,
+            first_token_ms=given.first_token_ms,
+            tokens=given.tokens,
+            costs=given.costs,
+            unpriced_calls=given.unpriced_calls,
+            finish_reason=given.finish_reason,
+            repair_level=given.repair_level,
             clean=clean,
+            judgements=judged.judgements,
         )
 
-    def _gate(self, item: Item) -> _Gate:
-        if item.model_id not in self._gates:
-            queue = self._project.config.queues.get(self._project.model(item.model_id).queue or "")
-            most = self._concurrency or (queue.concurrency if queue else _DEFAULT_CONCURRENCY)
-            self._gates[item.model_id] = _Gate(most)
-        return self._gates[item.model_id]
+    def _gate(self, model_id: str) -> Gate:
+        if model_id not in self._gates:
+            queue = self._project.config.queues.get(self._project.model(model_id).queue or "")
+            most = queue.concurrency if queue else self._concurrency or _DEFAULT_CONCURRENCY
+            self._gates[model_id] = Gate(min(most, self._concurrency or most))
+        return self._gates[model_id]
 
 
-def _failed(repeat: int, error: CallError | None, rows: tuple[UsageRow, ...]) -> Sample:
-    failure = error.failure if error else Failure.BUG
-    outcome = Outcome.FAILED if failure in _BAD_ANSWERS else Outcome.ERROR
-    text = error.text if isinstance(error, AnswerInvalidError) else None
-    return Sample(repeat, outcome, text=text, failure=failure, reason=str(error), rows=rows)
+def _require_price(decided: Plan, most: Cost) -> None:
+    """Stop where an amount cannot hold what a plan costs.
+
+    Raises:
+        UsageError: Its model has no price, or one in another currency.
+    """
+    price = decided.highest_cost
+    if price is None or price.currency != most.currency:
+        priced = f"is priced in {price.currency}" if price else "has no price"
+        message = f"--max-cost is in {most.currency}, and {decided.route.model_id} {priced}; leave one of them out"
+        raise UsageError(message)
 
 
-def _is_base(one: Item, item: Item) -> bool:
-    return one.case.file.name == item.case.file.based_on and (one.suite, one.model_id, one.locale, one.prompt) == (
-        item.suite,
-        item.model_id,
-        item.locale,
-        item.prompt,
+def _results(checks: Sequence[AnyCheck], subject: Subject) -> tuple[CheckResult, ...]:
+    """What came of the checks on a valid answer; that it is valid is among them in any case."""
+    found = tuple(examine(check, subject) for check in checks)
+    if any(isinstance(check, SchemaCheck) for check in checks):
+        return found
+    return examine(SchemaCheck(check="schema"), subject).unweighted(), *found
+
+
+def _no_answer(given: Given) -> tuple[CheckResult, ...]:
+    """What came of the one check that an answer without a valid object fails."""
+    if given.outcome is not Outcome.FAILED:
+        return ()
+    shown = given.text[:_SHOWN] if given.text else None
+    return (CheckResult("schema", "schema", False, 1, 0, given.reason or "", None, shown),)
+
+
+def _sample(
+    repeat: int,
+    given: Given,
+    outcome: Outcome,
+    checks: tuple[CheckResult, ...],
+    judge_costs: tuple[Cost, ...] = (),
+    why: str | None = None,
+) -> Sample:
+    return Sample(
+        repeat,
+        outcome,
+        answer=given.answer,
+        text=given.text,
+        failure=given.failure,
+        reason=why or given.reason,
+        checks=checks,
+        source=given.source,
+        tokens=given.tokens,
+        costs=given.costs,
+        judge_costs=judge_costs,
+        unpriced_calls=given.unpriced_calls,
+        calls=given.calls,
+        latency_ms=given.latency_ms,
+        first_token_ms=given.first_token_ms,
+        finish_reason=given.finish_reason,
+        repair_level=given.repair_level,
+        upstream_model=given.upstream_model,
     )
+
+
+def _first(errors: BaseExceptionGroup) -> BaseException:
+    """The first error of those that ended a run together."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

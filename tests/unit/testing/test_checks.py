@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from llmtask.errors import ProjectError, UntrustedError
 from llmtask.money import Cost
 from llmtask.project import Project, load_project
-from llmtask.testing.checks import CHECKS, AnyCheck, CheckResult, FunctionCheck, Subject, examine
+from llmtask.testing.checks import CHECKS, AnyCheck, CheckResult, FunctionCheck, Judgement, Subject, examine
 from llmtask.tokens import Tokens
 
 ANSWER = {
@@ -38,6 +38,10 @@ def subject(**changes: Any) -> Subject:
         "finish_reason": "stop",
         "repair_level": "repaired",
         "clean": CLEAN,
+        "judgements": {
+            ("友好", None, None, 1): [Judgement(0.8, "语气友好")],
+            ("友好", None, None, 2): [Judgement(0.8, "语气友好"), Judgement(0.3, "“你不行”太生硬")],
+        },
     }
     return Subject(**values | changes)
 
@@ -73,6 +77,7 @@ HOLD = [
     {"check": "cost", "max": "0.002", "currency": "CNY"},
     {"check": "tokens", "output": 300, "input": 900, "reasoning": 50, "total": 1200},
     {"check": "finish"},
+    {"check": "judge", "rubric": "友好"},
 ]
 FAIL = [
     ({"check": "schema", "level": "strict"}, "'repaired'; at most 'strict'"),
@@ -98,6 +103,11 @@ FAIL = [
     ({"check": "cost", "max": 9, "currency": "USD"}, "priced in CNY"),
     ({"check": "tokens", "output": 299}, "300 output tokens of 299"),
     ({"check": "finish", "one_of": ["tool_calls"]}, "finish reason 'stop'"),
+    (
+        {"check": "judge", "rubric": "友好", "repeats": 2},
+        r"judged 0\.55 \(0\.30 to 0\.80 in 2 .*0\.70 asked: “你不行”太生硬",
+    ),
+    ({"check": "judge", "rubric": "别的"}, "nobody judged it"),
 ]
 
 

@@ -1,7 +1,7 @@
 """The checks that a suite may name, and what comes of them."""
 
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ from llmtask.testing.checks.answer import (
     ValueCheck,
 )
 from llmtask.testing.checks.base import Check, Finding, Subject
+from llmtask.testing.checks.judge import JudgeCheck, Judgement
 from llmtask.testing.checks.measure import (
     CostCheck,
     FinishCheck,
@@ -31,7 +32,10 @@ __all__ = [
     "CheckResult",
     "Finding",
     "FunctionCheck",
+    "JudgeCheck",
+    "Judgement",
     "LanguageCheck",
+    "SchemaCheck",
     "Subject",
     "UnmovedCheck",
     "examine",
@@ -50,7 +54,8 @@ AnyCheck: TypeAlias = Annotated[
     | CostCheck
     | TokensCheck
     | FinishCheck
-    | FunctionCheck,
+    | FunctionCheck
+    | JudgeCheck,
     Field(discriminator="check"),
 ]
 
@@ -68,6 +73,7 @@ CHECKS: tuple[type[Check], ...] = (
     TokensCheck,
     FinishCheck,
     FunctionCheck,
+    JudgeCheck,
 )
 
 
@@ -88,9 +94,9 @@ class CheckResult:
     path: str | None
     found: str | None
 
-    def to_json(self) -> dict[str, Any]:
-        """As the run document holds it."""
-        return {name: getattr(self, name) for name in self.__slots__}
+    def unweighted(self) -> "CheckResult":
+        """The same, counting nothing in the answer's score."""
+        return replace(self, weight=0)
 
 
 def examine(check: Check, subject: Subject) -> CheckResult:

@@ -1,6 +1,6 @@
 """What a check is: a mapping in a suite file that looks at an answer and says what it found."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
@@ -46,6 +46,8 @@ class Subject:
     repair_level: str | None = None
     clean: Any = None
     """The answer of the case that this one is based on."""
+    judgements: Mapping[Any, Sequence[Any]] = field(default_factory=dict)
+    """What judges said, by the question of their check."""
 
 
 class Check(Strict):

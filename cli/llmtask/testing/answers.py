@@ -1,0 +1,249 @@
+"""Where the answers of a test run come from: a cassette, an earlier run, the model; and who keeps them."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from llmtask.errors import AnswerInvalidError, CallError, Failure
+from llmtask.money import Cost, sums
+from llmtask.prices import get_cost
+from llmtask.providers import Chats
+from llmtask.service import Event, Plan, ResultEvent, RetryEvent, TaskResult, aexecute, execute
+from llmtask.testing.cassettes import Cassettes
+from llmtask.testing.run import ANSWERED, ItemKey, Outcome, Sample, Source
+from llmtask.testing.store import Store
+from llmtask.testing.tape import BAD_ANSWERS, Asking, Find, NotRecordedError, Player, Recorder, Recording, asking
+from llmtask.tokens import Tokens
+from llmtask.usage import Ledger
+
+_MEASURED = ("tokens", "costs", "unpriced_calls", "calls", "latency_ms", "first_token_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What came of asking a model, or a tape, or of not asking."""
+
+    outcome: Outcome
+    """passed stands for a valid answer that nobody has examined yet."""
+    answer: Any = None
+    """JSON values; None where there is no valid answer."""
+    text: str | None = None
+    """The raw answer that does not fit the schema."""
+    failure: Failure | None = None
+    reason: str | None = None
+    """Why there is no valid answer."""
+    source: Source = Source.CALLED
+    recordings: tuple[Recording, ...] = ()
+    tokens: Tokens = field(default_factory=Tokens)
+    costs: tuple[Cost, ...] = ()
+    unpriced_calls: int = 0
+    calls: int = 0
+    latency_ms: int | None = None
+    first_token_ms: int | None = None
+    finish_reason: str | None = None
+    repair_level: str | None = None
+    upstream_model: str | None = None
+
+    @property
+    def paid(self) -> tuple[Cost, ...]:
+        """What was paid for it in this run."""
+        return self.costs if self.source is Source.CALLED else ()
+
+
+class Answers:
+    """The sources of answers, and what is kept of them."""
+
+    def __init__(
+        self,
+        store: Store | None = None,
+        run_id: str = "",
+        *,
+        log: Ledger | None = None,
+        cassettes: Cassettes | None = None,
+        sources: Collection[Source] = (),
+    ) -> None:
+        """Take the sources.
+
+        Args:
+            store: The results of the project's runs; None keeps nothing.
+            run_id: This run's id in it.
+            log: The usage log; None for none.
+            cassettes: The folder of cassettes; written, unless it is a source.
+            sources: Where answers are looked for before a model is asked: called is this run, which was broken off,
+                cached is any earlier one. replayed are the cassettes, and then no model is asked.
+        """
+        self.replays = Source.REPLAYED in sources
+        self.service_id = f"test:{run_id}" if run_id else "test"
+        """As the usage log has it."""
+        self._store, self._run_id, self._log = store, run_id, log
+        self._cassettes = cassettes
+        self._resumes, self._caches = Source.CALLED in sources, Source.CACHED in sources
+        self._unwritten: dict[ItemKey, list[Recording]] = {}
+
+    def held(self, decided: Plan, key: ItemKey, repeat: int) -> Given | None:
+        """The answer, where a source holds it.
+
+        Args:
+            decided: What is asked.
+            key: The item.
+            repeat: From 1.
+        """
+        for source, find in self._sources(key):
+            player = Player(find, repeat)
+            if find(player.take.key(_asking(decided))) is None:
+                continue
+            try:
+                result, error = _ended(execute(decided, None, live=True, chats=player, waits=False))
+            except NotRecordedError:  # a call that followed it was never answered
+                continue
+            return _played(decided, result, error, source, player.take.recordings)
+        return None
+
+    def as_kept(self, key: ItemKey, repeat: int, given: Given) -> Given:
+        """What came, with the times and costs that this run measured before it was broken off."""
+        kept = self._store.sample(self._run_id, key, repeat) if self._store is not None and self._resumes else None
+        if kept is None or kept.outcome not in ANSWERED or given.source is not Source.CALLED:
+            return given
+        measured = {name: getattr(kept, name) for name in _MEASURED}
+        return replace(given, **measured)
+
+    def complaint(self, decided: Plan, key: ItemKey, repeat: int) -> str:
+        """Why a replay has no answer."""
+        what = _asking(decided)
+        return self._cassettes.complaint(key, what, repeat) if self._cassettes else "not recorded"
+
+    async def asked(self, decided: Plan, repeat: int, chats: Chats, slow_down: Callable[[], None]) -> Given:
+        """The model's answer; each of its calls is logged, and kept when it is answered.
+
+        Args:
+            decided: What is asked.
+            repeat: From 1.
+            chats: The open lines to models.
+            slow_down: Is called where the vendor says that there are too many calls.
+        """
+        recorder = Recorder(chats, self._log, self._keep, repeat)
+        result: TaskResult[Any] | None = None
+        error: CallError | None = None
+        try:
+            async for event in aexecute(decided, recorder, live=True, chats=recorder):
+                if isinstance(event, RetryEvent) and event.failure is Failure.RATE_LIMITED:
+                    slow_down()
+                if isinstance(event, ResultEvent):
+                    result = event.result
+        except CallError as caught:
+            error = caught
+        return _called(result, error, recorder)
+
+    def done(self, key: ItemKey, sample: Sample, recordings: Sequence[Recording]) -> None:
+        """Keep a sample.
+
+        Raises:
+            ProjectError: It cannot be written.
+        """
+        if self._store is not None:
+            self._store.add(self._run_id, key, sample)
+        if self._cassettes is not None and not self.replays:
+            self._unwritten.setdefault(key, []).extend(recordings)
+
+    def close(self, key: ItemKey) -> None:
+        """Write an item's cassette, now that all its samples are there.
+
+        Raises:
+            ProjectError: It cannot be written.
+        """
+        if self._cassettes is not None and not self.replays:
+            self._cassettes.write(key, self._unwritten.pop(key, []))
+
+    def _keep(self, recording: Recording | None, row: Any) -> None:
+        if self._store is not None:
+            self._store.keep(self._run_id, recording, row)
+
+    def _sources(self, key: ItemKey) -> Iterable[tuple[Source, Find]]:
+        if self.replays:
+            if self._cassettes is not None:
+                yield Source.REPLAYED, self._cassettes.recordings(key).get
+            return
+        if self._store is not None and self._resumes:
+            store, run_id = self._store, self._run_id
+            yield Source.CALLED, lambda call: store.find(call, run_id)
+        if self._store is not None and self._caches:
+            yield Source.CACHED, self._store.find
+
+
+def _asking(decided: Plan) -> Asking:
+    return asking(decided.model, decided.request)
+
+
+def _ended(events: Iterable[Event[Any]]) -> tuple[TaskResult[Any] | None, CallError | None]:
+    """How a run ended."""
+    try:
+        results = [event.result for event in events if isinstance(event, ResultEvent)]
+    except CallError as error:
+        return None, error
+    return results[-1], None
+
+
+def _called(result: TaskResult[Any] | None, error: CallError | None, recorder: Recorder) -> Given:
+    rows = recorder.rows
+    counts = [
+        Tokens(row.input_tokens, row.output_tokens, row.cached_tokens, row.reasoning_tokens, row.is_estimate)
+        for row in rows
+    ]
+    tokens = counts[0] if counts else Tokens()
+    for other in counts[1:]:
+        tokens += other
+    return Given(
+        *_verdict(result, error),
+        recordings=tuple(recorder.take.recordings),
+        tokens=tokens,
+        costs=sums(row.price for row in rows),
+        unpriced_calls=sum(row.price is None and row.total_tokens > 0 for row in rows),
+        calls=len(rows),
+        latency_ms=result.latency_ms if result else sum(row.latency_ms for row in rows),
+        first_token_ms=result.first_token_ms if result else None,
+        finish_reason=rows[-1].finish_reason if rows else None,
+        repair_level=result.repair_level.value if result else None,
+        upstream_model=rows[-1].upstream_model if rows else None,
+    )
+
+
+def _played(
+    decided: Plan, result: TaskResult[Any] | None, error: CallError | None, source: Source, recordings: list[Recording]
+) -> Given:
+    """As it was when it was recorded: times and prices of then."""
+    costs = [
+        get_cost(decided.route.model_id, one.tokens, at=datetime.fromisoformat(one.at), project=decided.project)
+        for one in recordings
+        if one.tokens
+    ]
+    tokens = Tokens()
+    for one in recordings:
+        tokens += one.tokens or Tokens()
+    last = recordings[-1]
+    return Given(
+        *_verdict(result, error),
+        source=source,
+        recordings=tuple(recordings),
+        tokens=tokens,
+        costs=sums(costs),
+        unpriced_calls=costs.count(None),
+        calls=len(recordings),
+        latency_ms=sum(one.latency_ms for one in recordings),
+        first_token_ms=recordings[0].first_token_ms,
+        finish_reason=last.finish_reason,
+        repair_level=result.repair_level.value if result else None,
+        upstream_model=last.model,
+    )
+
+
+def _verdict(
+    result: TaskResult[Any] | None, error: CallError | None
+) -> tuple[Outcome, Any, str | None, Failure | None, str | None]:
+    """Outcome, answer, text, failure and reason."""
+    if result is not None:
+        return Outcome.PASSED, result.to_json(), None, None, None
+    failure = error.failure if error else Failure.BUG
+    outcome = Outcome.FAILED if failure in BAD_ANSWERS else Outcome.ERROR
+    text = error.text if isinstance(error, AnswerInvalidError) else None
+    return outcome, None, text, failure, str(error)

@@ -1,0 +1,350 @@
+"""The results of test runs: one SQLite file in the project, a row per sample as it arrives.
+
+An answered call and what it cost are written together, and a sample in one piece: a process that is killed loses what
+was in flight and nothing else. Unlike the usage log it holds content: inputs and answers.
+"""
+
+import hashlib
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError
+
+from llmtask.errors import ProjectError, UsageError
+from llmtask.money import Cost, Currency
+from llmtask.project import Project, shown
+from llmtask.testing.run import ItemKey, ItemResult, Run, Sample
+from llmtask.testing.tape import Recording, sound
+from llmtask.usage import UsageRow
+
+FOLDER = ".llmtask"
+_BUSY_S = 10.0
+_VERSION = 1
+_TABLES = """
+CREATE TABLE runs (id TEXT PRIMARY KEY, name TEXT, began_at TEXT NOT NULL, ended_at TEXT, likeness TEXT NOT NULL,
+  settings TEXT NOT NULL);
+CREATE TABLE inputs (digest TEXT PRIMARY KEY, texts TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE items (run_id TEXT NOT NULL, position INTEGER NOT NULL, suite TEXT NOT NULL, case_name TEXT NOT NULL,
+  model_id TEXT NOT NULL, locale TEXT NOT NULL, prompt TEXT NOT NULL, task TEXT NOT NULL, wanted INTEGER NOT NULL,
+  inputs TEXT NOT NULL, tags TEXT NOT NULL, PRIMARY KEY (run_id, suite, case_name, model_id, locale, prompt));
+CREATE TABLE samples (run_id TEXT NOT NULL, suite TEXT NOT NULL, case_name TEXT NOT NULL, model_id TEXT NOT NULL,
+  locale TEXT NOT NULL, prompt TEXT NOT NULL, repeat INTEGER NOT NULL, outcome TEXT NOT NULL, document TEXT NOT NULL,
+  PRIMARY KEY (run_id, suite, case_name, model_id, locale, prompt, repeat));
+CREATE TABLE calls (key TEXT NOT NULL, run_id TEXT NOT NULL, document TEXT NOT NULL,
+  PRIMARY KEY (key, run_id)) WITHOUT ROWID;
+CREATE TABLE payments (run_id TEXT NOT NULL, row_id TEXT NOT NULL, nanos INTEGER NOT NULL, currency TEXT NOT NULL,
+  PRIMARY KEY (run_id, row_id)) WITHOUT ROWID;
+"""
+_KEY = "suite = ? AND case_name = ? AND model_id = ? AND locale = ? AND prompt = ?"
+
+
+def store_path(project: Project) -> Path:
+    """Where a project's results are: .llmtask/runs.db in its folder."""
+    return project.root / FOLDER / "runs.db"
+
+
+def latest_runs(project: Project, path: Path | None = None, count: int = 20) -> list[Run]:
+    """A project's last runs, the newest first, without their items; none where there are no results yet.
+
+    Raises:
+        ProjectError: The results cannot be read.
+    """
+    path = path or store_path(project)
+    if not path.exists():
+        return []
+    store = Store(path)
+    try:
+        return store.runs(count)
+    finally:
+        store.close()
+
+
+class Store:
+    """The results of a project's test runs. Safe to use from several threads, one at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it; made where there is none.
+
+        Raises:
+            ProjectError: It cannot be opened.
+        """
+        self.path = path
+        self._owned: list[tuple[sqlite3.Connection, Path]] = []
+        with _errors_named(path):
+            make_folder(path.parent)
+            self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            self._prepare()
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last results, a kill none
+        self._db.execute("BEGIN IMMEDIATE")
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            for statement in _TABLES.split(";"):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
+        self._db.execute("COMMIT")
+        if version > _VERSION:
+            message = f"{shown(self.path)} was written by a newer llmtask; upgrade this one, or move the file away"
+            raise ProjectError(message)
+
+    def close(self) -> None:
+        """Close it, and give up the runs that this process owns."""
+        for lock, path in self._owned:
+            with suppress(OSError):
+                path.unlink()
+            lock.close()
+        self._owned.clear()
+        self._db.close()
+
+    def begin(self, run_id: str, likeness: str, settings: Mapping[str, str], name: str | None) -> Run:
+        """A new run, owned by this process.
+
+        Args:
+            run_id: Its id, as `new_run_id` gives it.
+            likeness: Equal for runs that ask the same items.
+            settings: What it was started with, for people.
+            name: What it is called; None for nothing.
+        """
+        began_at = _now()
+        self._own(run_id)
+        with _errors_named(self.path):
+            values = (run_id, name, began_at, likeness, json.dumps(settings))
+            self._db.execute("INSERT INTO runs (id, name, began_at, likeness, settings) VALUES (?, ?, ?, ?, ?)", values)
+        return Run(run_id, began_at, (), name=name, settings=settings)
+
+    def broken_off(self, likeness: str) -> Run | None:
+        """The last run of the same items, where it was broken off and its process is gone; it is owned from here on."""
+        with _errors_named(self.path):
+            found = self._db.execute(
+                "SELECT id, ended_at FROM runs WHERE likeness = ? ORDER BY id DESC LIMIT 1", (likeness,)
+            ).fetchone()
+        if found is None or found[1] is not None or not self._own(found[0]):
+            return None
+        return self.run(found[0])
+
+    def end(self, run_id: str) -> None:
+        """The run is over: the next one begins anew."""
+        with _errors_named(self.path):
+            self._db.execute("UPDATE runs SET ended_at = ? WHERE id = ?", (_now(), run_id))
+
+    def plan(self, run_id: str, items: Sequence[ItemResult]) -> None:
+        """Write down what a run asks; results of items that it no longer asks are dropped from it."""
+        with self._together():
+            self._db.execute("DELETE FROM items WHERE run_id = ?", (run_id,))
+            for position, item in enumerate(items):
+                texts = json.dumps(dict(item.inputs))
+                digest = hashlib.sha256(texts.encode()).hexdigest()[:32]
+                self._db.execute("INSERT OR IGNORE INTO inputs VALUES (?, ?)", (digest, texts))
+                self._db.execute(
+                    "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (run_id, position, *_values(item.key), item.task, item.wanted, digest, json.dumps(item.tags)),
+                )
+
+    def keep(self, run_id: str, recording: Recording | None, row: UsageRow) -> None:
+        """Write down what a call cost, and its answer where it has one."""
+        price = row.price
+        with self._together():
+            if price is not None:
+                self._db.execute(
+                    "INSERT OR REPLACE INTO payments VALUES (?, ?, ?, ?)", (run_id, row.id, price.nanos, price.currency)
+                )
+            if recording is not None:
+                document = _text(_recordings(), recording)
+                self._db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?)", (recording.key, run_id, document))
+
+    def add(self, run_id: str, key: ItemKey, sample: Sample) -> None:
+        """Write down a sample."""
+        values = (run_id, *_values(key), sample.repeat, sample.outcome.value, _text(_samples(), sample))
+        with _errors_named(self.path):
+            self._db.execute("INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def find(self, key: str, run_id: str | None = None) -> Recording | None:
+        """The last recording under a key.
+
+        Args:
+            key: Of what was asked.
+            run_id: The run in which it must have been recorded; any where it is left out.
+        """
+        with _errors_named(self.path):
+            found = self._db.execute(
+                "SELECT document FROM calls WHERE key = ? AND run_id = coalesce(?, run_id) "
+                "ORDER BY run_id DESC LIMIT 1",
+                (key, run_id),
+            ).fetchone()
+        return _recordings().validate_json(found[0]) if found else None
+
+    def sample(self, run_id: str, key: ItemKey, repeat: int) -> Sample | None:
+        """A sample of a run."""
+        with _errors_named(self.path):
+            found = self._db.execute(
+                f"SELECT document FROM samples WHERE run_id = ? AND {_KEY} AND repeat = ?",  # noqa: S608  # our own words
+                (run_id, *_values(key), repeat),
+            ).fetchone()
+        return _samples().validate_json(found[0]) if found else None
+
+    def runs(self, count: int) -> list[Run]:
+        """The last runs, the newest first, without their items."""
+        with _errors_named(self.path):
+            ids = self._db.execute("SELECT id FROM runs ORDER BY id DESC LIMIT ?", (count,)).fetchall()
+        return [self.head(run_id) for (run_id,) in ids]
+
+    def named(self, name: str, before: str | None = None) -> Run:
+        """The run of an id, the beginning of one, or a name; `latest` is the last one. Of a name, the last run.
+
+        Args:
+            name: What it is called.
+            before: A run's id: only older ones count.
+
+        Raises:
+            UsageError: There is no such run.
+        """
+        with _errors_named(self.path):
+            found = self._db.execute(
+                "SELECT id FROM runs WHERE (? = 'latest' OR name = ? OR substr(id, 1, length(?)) = ?) "
+                "AND id < coalesce(?, '~') ORDER BY (name = ?) DESC, id DESC LIMIT 1",
+                (name, name, name, name, before, name),
+            ).fetchone()
+        if found is None:
+            known = ", ".join(f"{run.name} ({run.id})" if run.name else run.id for run in self.runs(5))
+            message = f"no run {name!r} in {shown(self.path)}; " + (
+                f"the last ones are {known}" if known else "it is empty"
+            )
+            raise UsageError(message)
+        return self.run(found[0])
+
+    def run(self, run_id: str) -> Run:
+        """A run with its items, in the order in which they were asked; those without a sample are left out."""
+        head = self.head(run_id)
+        with _errors_named(self.path):
+            by_item: dict[tuple[Any, ...], list[Sample]] = {}
+            for *key, document in self._db.execute(
+                "SELECT suite, case_name, model_id, locale, prompt, document FROM samples "
+                "WHERE run_id = ? ORDER BY repeat",
+                (run_id,),
+            ):
+                by_item.setdefault(tuple(key), []).append(_samples().validate_json(document))
+            items = [
+                ItemResult(
+                    ItemKey(*key), task, wanted, tuple(by_item[tuple(key)]), json.loads(texts), tuple(json.loads(tags))
+                )
+                for *key, task, wanted, tags, texts in self._db.execute(
+                    "SELECT suite, case_name, model_id, locale, prompt, task, wanted, tags, texts FROM items "
+                    "JOIN inputs ON inputs.digest = items.inputs WHERE run_id = ? ORDER BY position",
+                    (run_id,),
+                )
+                if tuple(key) in by_item
+            ]
+        return Run(head.id, head.began_at, tuple(items), head.name, head.ended_at, head.paid, head.settings)
+
+    def paid(self, run_id: str) -> tuple[Cost, ...]:
+        """What was paid in a run, an amount per currency."""
+        with _errors_named(self.path):
+            sums = self._db.execute(
+                "SELECT currency, sum(nanos) FROM payments WHERE run_id = ? GROUP BY 1 ORDER BY 1", (run_id,)
+            ).fetchall()
+        return tuple(Cost(nanos, cast("Currency", currency)) for currency, nanos in sums)
+
+    def head(self, run_id: str) -> Run:
+        """A run without its items."""
+        with _errors_named(self.path):
+            name, began_at, ended_at, settings = self._db.execute(
+                "SELECT name, began_at, ended_at, settings FROM runs WHERE id = ?", (run_id,)
+            ).fetchone()
+        return Run(run_id, began_at, (), name, ended_at, self.paid(run_id), json.loads(settings))
+
+    def _own(self, run_id: str) -> bool:
+        """Hold a run's lock as long as this process lives; False where another process does.
+
+        It is SQLite's own lock on a file of its own: released whatever ends the process, on every system.
+        """
+        path = self.path.parent / f"{run_id}.lock"
+        lock = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            lock.close()
+            return False
+        self._owned.append((lock, path))
+        return True
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """All or nothing of what is written in the block."""
+        with _errors_named(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+
+
+def new_run_id() -> str:
+    """An id that sorts by time, such as `20261124-205901-3fa2`."""
+    now = datetime.now(UTC)
+    return f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03x}{secrets.randbelow(16):x}"
+
+
+def _now() -> str:
+    """ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def likeness(keys: Iterable[ItemKey]) -> str:
+    """Equal for runs that ask the same items, whatever their order."""
+    return hashlib.sha256(json.dumps(sorted(_values(key) for key in keys)).encode()).hexdigest()[:32]
+
+
+def _text(adapter: TypeAdapter[Any], value: Any) -> str:
+    """As JSON; what is no Unicode, such as half a surrogate pair, is written as an escape."""
+    try:
+        return adapter.dump_json(value).decode()
+    except PydanticSerializationError:
+        return json.dumps(sound(adapter.dump_python(value)), default=str)
+
+
+def _values(key: ItemKey) -> tuple[str, ...]:
+    return key.suite, key.case, key.model_id, key.locale, key.prompt
+
+
+def make_folder(folder: Path) -> None:
+    """A folder that its owner alone can read, and that git leaves alone."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("# Made by llmtask test: results hold inputs and answers.\n*\n", encoding="utf-8")
+
+
+@contextmanager
+def _errors_named(path: Path) -> Iterator[None]:
+    """SQLite's and the system's errors as ProjectError."""
+    way_out = "move it away, or name another with --results"
+    try:
+        yield
+    except sqlite3.Error as error:
+        message = f"{shown(path)}: {error}; {way_out}"
+        raise ProjectError(message) from error
+    except OSError as error:
+        message = f"{shown(path)}: {error.strerror}; {way_out}"
+        raise ProjectError(message) from error
+
+
+@cache
+def _samples() -> TypeAdapter[Sample]:
+    return TypeAdapter(Sample)
+
+
+@cache
+def _recordings() -> TypeAdapter[Recording]:
+    return TypeAdapter(Recording)
