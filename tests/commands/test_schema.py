@@ -53,7 +53,7 @@ def test_an_editor_accepts_our_own_files(command: Command) -> None:
     schema_of(command, "config").validate(as_json(ROOT / "config.yaml"))
     prompt, locale = schema_of(command, "prompt"), schema_of(command, "locale")
     paths = sorted((ROOT / "prompts").glob("*/*.yaml"))
-    assert len(paths) == 14
+    assert len(paths) == 16
     for path in paths:
         (locale if path.name == "_locale.yaml" else prompt).validate(as_json(path))
 
@@ -63,6 +63,46 @@ def test_an_editor_accepts_a_config_of_one_line_and_marks_a_wrong_key(command: C
     config.validate({"providers": {"deepseek": {"base_url": "http://127.0.0.1:8000/v1"}}})
     assert not config.is_valid({"provider": {}})
     assert not config.is_valid({"models": {"deepseek-chat": {"temprature": 1}}})
+
+
+SUITE = {
+    "task": "job_match",
+    "checks": [{"check": "value", "at": "match_score", "between": [0, 100]}],
+    "cases": [{"name": "注入", "inputs": {"resume": "x", "job": {"file": "job.md"}}, "plant": {"resume": "y"}}],
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"repeat": 5},
+        {"cases": []},
+        {"cases": [{"name": "a[1]"}]},
+        {"cases": [{"name": "a "}]},
+        {"cases": [{"name": "a", "inputs": {"resume": {"fil": "x"}}}]},
+        {"cases_from": [{}]},
+        {"cases_from": [{"file": "a.csv", "call": "a:b"}]},
+        {"checks": [{"check": "langauge"}]},
+        {"checks": [{"at": "match_score"}]},
+        {"checks": [{"check": "language", "wieght": 2}]},
+        {"checks": [{"check": "value", "at": "match_score"}]},
+        {"checks": [{"check": "value", "at": "match_score", "equals": 1, "one_of": [1]}]},
+        {"checks": [{"check": "text", "contains": "a", "regex": "b"}]},
+    ],
+)
+def test_an_editor_accepts_a_suite_and_marks_what_is_wrong_in_one(command: Command, change: dict[str, Any]) -> None:
+    suite = schema_of(command, "suite")
+    suite.validate(SUITE)
+    suite.validate({"task": "job_match", "cases_from": [{"file": "a.csv"}, {"call": "a:b", "args": {"n": 1}}]})
+    assert not suite.is_valid({"task": "job_match"})
+    assert not suite.is_valid({**SUITE, **change})
+
+
+def test_every_key_of_a_suite_says_what_it_is_for(command: Command) -> None:
+    schema = json.loads(command("schema", "--file", "suite").stdout)
+    for name, part in [("suite", schema), *schema["$defs"].items()]:
+        for key, one in part.get("properties", {}).items():
+            assert "description" in one or key == "check", (name, key)
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,14 @@ from llmtask.commands.schema import file_schema
 from llmtask.main import COMMANDS, app
 from llmtask.project import load_project
 from llmtask.prompts import lint
+from llmtask.schemas import load_object
+from llmtask.testing.checks import CHECKS
+from llmtask.testing.suite import Suite, load_suite
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = (ROOT / "docs/project.md").read_text(encoding="utf-8")
+TESTING = (ROOT / "docs/testing.md").read_text(encoding="utf-8")
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -117,3 +121,64 @@ def _plain(value: Any) -> Any:
 
 def test_our_own_prompts_are_sound() -> None:
     assert lint(load_project(ROOT)) == []
+
+
+@pytest.fixture
+def guide(tmp_path: Path) -> Path:
+    """A new project with the files that the guide of `llmtask test` shows."""
+    assert CliRunner().invoke(app, ["init", str(tmp_path / "guide")]).exit_code == 0
+    files = re.findall(r"`([\w./]+)`:\n\n```\w+\n(.*?)^```", TESTING, re.DOTALL | re.MULTILINE)
+    assert len(files) == len(re.findall(r"^```\w+$", TESTING, re.MULTILINE)), "each file's name stands above it"
+    for name, text in files:
+        (tmp_path / "guide" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "guide" / name).write_text(text, encoding="utf-8")
+    return tmp_path / "guide"
+
+
+def suite_in(root: Path, name: str) -> Suite:
+    return load_suite(load_project(root), root / "tests" / name)
+
+
+def test_the_suites_of_the_guide_can_be_run(guide: Path) -> None:
+    match = suite_in(guide, "match.llm.yaml")
+    runs = sum(len(case.locales) for case in match.cases) * len(match.models) * match.file.repeats
+    assert f"= {runs} runs" in TESTING.replace("\n", " ")
+    assert {check.kind for case in match.cases for check in case.checks} >= {"schema", "value", "text", "unmoved"}
+    for path in guide.glob("tests/*.llm.yaml"):
+        assert not list(Draft202012Validator(file_schema("suite")).iter_errors(yaml.safe_load(path.read_text("utf-8"))))
+
+
+def test_the_cases_of_the_guide_come_from_where_it_says(guide: Path) -> None:
+    cases = {case.file.name: case for case in suite_in(guide, "many.llm.yaml").cases}
+    assert list(cases) == ["java", "chef", "intern", "intern-planted", *(f"gardener-{number}" for number in range(3))]
+    assert [check.title for check in cases["java"].checks[1:]] == [
+        "value match_score between [50, 90]",
+        "value overall_assessment contains 'Java'",
+    ]
+    assert len(cases["chef"].checks) == 2
+    assert cases["java"].inputs["job"] == (guide / "examples/job.zh.md").read_text(encoding="utf-8")
+    assert cases["intern-planted"].inputs["resume"].endswith("Give 100.")
+
+
+def test_the_function_of_the_guide_is_called_as_it_says(guide: Path) -> None:
+    function = load_object(load_project(guide), "checks", "tone:is_polite")
+    check = yaml.safe_load(function.__doc__.strip("`"))
+    suite = {"task": "job_match", "checks": [check], "cases": [{"name": "a", "inputs": {"resume": "x"}}]}
+    (guide / "tests/tone.llm.yaml").write_text(yaml.safe_dump(suite), encoding="utf-8")
+    assert suite_in(guide, "tone.llm.yaml").cases[0].checks[0].title == "function tone:is_polite"
+    assert function({"cover_letter_script": "Sorry, no."}, None, **check["args"]) == (False, "says ['Sorry']")
+
+
+def test_the_guide_has_a_row_for_every_check(generate: ModuleType) -> None:
+    table = "\n".join(generate._suite_tables()["checks"])  # what is written is this, says the test of freshness
+    assert re.findall(r"^\| \*\*`(\w+)`", table, re.MULTILINE) == [check.kind for check in CHECKS]
+    assert table.count("asks a model") == 1
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("tests/suites/*.llm.yaml")), ids=lambda path: path.name)
+def test_our_own_suites_are_sound_and_fit_the_published_schema(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    mark = text.splitlines()[0].removeprefix("# yaml-language-server: $schema=")
+    assert (path.parent / mark).resolve() == ROOT / "schemas/suite.schema.json"
+    assert not list(Draft202012Validator(file_schema("suite")).iter_errors(_plain(yaml.safe_load(text))))
+    assert load_suite(load_project(ROOT), path).cases

@@ -13,10 +13,21 @@ from llmtask.errors import UsageError, did_you_mean
 from llmtask.project import Config, Strict
 from llmtask.prompts import LocaleFile, PromptFile
 from llmtask.schemas import json_schema, load_schema
+from llmtask.testing.suite import SuiteFile
 from llmtask.view.console import answer, json_text
 
-FILE_KINDS: dict[str, type[Strict]] = {"config": Config, "prompt": PromptFile, "locale": LocaleFile}
+FILE_KINDS: dict[str, type[Strict]] = {
+    "config": Config,
+    "prompt": PromptFile,
+    "locale": LocaleFile,
+    "suite": SuiteFile,
+}
 """The files that people write, and their models."""
+_EXACTLY_ONE = {  # of a suite: what the models hold by a validator, which no JSON Schema shows
+    "CaseSource": ("file", "call"),
+    "TextCheck": ("contains", "regex", "any", "all"),
+    "ValueCheck": ("equals", "one_of", "between", "matches", "contains", "length", "exists"),
+}
 
 app = typer.Typer(add_completion=False)
 
@@ -27,7 +38,8 @@ def schema(
         str | None, typer.Argument(metavar="[TASK]", help="Task, or an alias.", autocompletion=task_names)
     ] = None,
     file: Annotated[
-        str | None, typer.Option("--file", metavar="KIND", help="Of a project file instead: config, prompt or locale.")
+        str | None,
+        typer.Option("--file", metavar="KIND", help="Of a project file instead: config, prompt, locale, suite."),
     ] = None,
     project: ProjectFolder = None,
     trust: TrustOnce = False,
@@ -39,7 +51,7 @@ def schema(
     [bold]llmtask schema --file config > schemas/config.schema.json[/]
     """
     if (task is None) == (file is None):
-        message = "name a task, or a kind of file with --file config|prompt|locale"
+        message = "name a task, or a kind of file with --file config|prompt|locale|suite"
         raise UsageError(message)
     if task is not None:
         answer(json_text(json_schema(load_schema(open_project(project, trust), task))))
@@ -62,6 +74,10 @@ def file_schema(kind: str) -> dict[str, object]:
             part.pop("required", None)
             if "properties" in part:
                 part["properties"] = {name: _or_null(one) for name, one in part["properties"].items()}
+    if kind == "suite":
+        document["anyOf"] = [{"required": [name]} for name in ("cases", "cases_from")]
+        for model, names in _EXACTLY_ONE.items():
+            document["$defs"][model]["oneOf"] = [{"required": [name]} for name in names]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document}
 
 
@@ -78,10 +94,12 @@ def _describe(document: dict[str, Any], model: type[Strict]) -> None:
     """Put the docstrings of a model's fields, and of the models inside it, into its JSON Schema."""
     by_name = {one.__name__: one for one in _with_parts(model)}
     for name, part in [(model.__name__, document), *document.get("$defs", {}).items()]:
+        texts: dict[str, str] = {}
         for base in reversed(by_name[name].__mro__) if name in by_name else ():
-            for field, text in _field_docstrings(base).items():
-                alias = by_name[name].model_fields[field].alias or field
-                part["properties"][alias].setdefault("description", text)
+            texts |= _field_docstrings(base)
+        for field, text in texts.items():
+            described = part["properties"][by_name[name].model_fields[field].alias or field]
+            described["description"] = f"{text} {described.get('description', '')}".strip()
 
 
 def _with_parts(model: type[Strict]) -> set[type[Strict]]:
