@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 LOCALE_FILE = "_locale.yaml"
 
+_instructions: dict[tuple[str, str], str] = {}
+"""Rendered instructions, by template and schema: a project has few, and thousands of runs share them."""
 _BOUNDARY = "document boundary"  # in a template's context, under a name that no variable can have
 _FileModel = TypeVar("_FileModel", bound=BaseModel)
 
@@ -113,8 +115,12 @@ class Prompt:
 
     def json_instruction(self, schema: str, example: str) -> str:
         """How to answer in JSON that fits a schema."""
-        values = {"schema": schema, "example": example}
-        return self._render(self.locale_file.json_answer, "json_answer", values).strip()
+        known = _instructions.get((self.locale_file.json_answer, schema))
+        if known is None:
+            values = {"schema": schema, "example": example}
+            known = self._render(self.locale_file.json_answer, "json_answer", values).strip()
+            _instructions[self.locale_file.json_answer, schema] = known
+        return known
 
     def tool_instruction(self, tool: str) -> str:
         """How to answer by calling a tool."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from llmtask.project import TokenEstimate
 
-_CJK = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")
+_CJK = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,5 +46,5 @@ def estimate(text: str, rate: TokenEstimate) -> int:
         text: Any text.
         rate: Tokens per character, by script.
     """
-    cjk = len(_CJK.findall(text))
+    cjk = sum(map(len, _CJK.findall(text)))
     return -int(-(cjk * rate.cjk + (len(text) - cjk) * rate.other) // 1)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,8 @@ class Project:
 
     def find(self, kind: str, relative: str) -> Path | None:
         """The file `relative` in the project's folder `kind`, else the starter's; None where neither has it."""
-        return next((folder / relative for folder in self.folders(kind) if (folder / relative).is_file()), None)
+        paths = (root / kind / relative for root in dict.fromkeys((self.root, starter_root())))
+        return next((path for path in paths if path.is_file()), None)
 
     @cached_property
     def locales(self) -> tuple[str, ...]:
@@ -106,6 +107,7 @@ class Project:
         return self.config.providers[self.model(model_id).provider]
 
 
+@cache
 def starter_root() -> Path:
     """Where the starter project stands: inside the wheel, or at the top of a checkout."""
     packed = _PACKAGE / "starter"

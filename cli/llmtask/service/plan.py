@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, TypedDict
 
 from pydantic import BaseModel
@@ -222,9 +223,26 @@ def _request(
     if model.structured in ("tool", "tool_auto"):
         instruction = prompt.tool_instruction(TOOL_NAME)
     else:
-        skeleton = json.dumps(example(schema), ensure_ascii=False)
-        instruction = prompt.json_instruction(json.dumps(schema, ensure_ascii=False), skeleton)
-    return Request(f"{system}\n\n{instruction}", user, schema, images, documents=dict(variables))
+        instruction = prompt.json_instruction(*_shown(id(schema), schema))
+    return Request(_joined(system, instruction), user, schema, images, documents=dict(variables))
+
+
+_shown_schemas: dict[int, tuple[dict[str, Any], tuple[str, str]]] = {}
+
+
+def _shown(name: int, schema: dict[str, Any]) -> tuple[str, str]:
+    """A JSON Schema and a skeleton of it as text, written once: thousands of runs share a schema."""
+    known = _shown_schemas.get(name)
+    if known is None or known[0] is not schema:
+        texts = json.dumps(schema, ensure_ascii=False), json.dumps(example(schema), ensure_ascii=False)
+        known = _shown_schemas[name] = (schema, texts)
+    return known[1]
+
+
+@lru_cache(maxsize=64)
+def _joined(system: str, instruction: str) -> str:
+    """The system message: thousands of runs hold one."""
+    return f"{system}\n\n{instruction}"
 
 
 def _timeouts(timeouts: Timeouts, total_s: float | None) -> Timeouts:

@@ -115,12 +115,14 @@ async def aexecute(
         planned: The run.
         log: The usage log; None for none.
         live: Whether its calls stream.
-        chats: Where its models are opened, for runs that share them, which nobody watches: they give no PartialEvents;
-            the run's own where it is left out.
+        chats: Where its models are opened, for runs that share them, which nobody watches: they give no PartialEvents.
+            Its owner has opened the first model, which takes a while. The run's own where it is left out.
     """
     run = TaskRun(planned, log, live=live, previews=chats is None)
-    # The first call brings LangChain in, which takes seconds: not in the loop.
-    line = await asyncio.to_thread(_Line, planned, run, live=live, chats=chats)
+    if chats is None:  # the first call brings LangChain in, which takes seconds: not in the loop
+        line = await asyncio.to_thread(_Line, planned, run, live=live)
+    else:
+        line = _Line(planned, run, live=live, chats=chats)
     events = _adrive(run, line)
     try:
         async for event in events:

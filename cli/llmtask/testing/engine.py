@@ -21,6 +21,7 @@ from llmtask.testing.tape import Recording
 
 _FINAL = frozenset({Failure.REFUSED_KEY, Failure.NO_BALANCE})  # of a model: what it is asked next fails alike
 _DEFAULT_CONCURRENCY = 8  # calls at once of a model without a queue
+_MOST_PLANS = 2_000  # that are kept from the first look at the items; more would take more memory than time
 _SHOWN = 400  # characters of an invalid answer that stand with the reason
 
 JUDGE = "judge"
@@ -157,12 +158,14 @@ class Engine:
         self._concurrency = concurrency
         self._gates: dict[str, Gate] = {}
         self._chats = Chats()
+        self._opening: dict[str, asyncio.Task[Any]] = {}
         self.spent = [*spent]
         """What was spent so far."""
         self._stopped: str | None = None
         known = {item.key for item in self._items}
         self._bases = {item.base for item in self._items if item.base in known}
         self._clean: dict[tuple[ItemKey, int], asyncio.Future[Any]] = {}
+        self._plans: dict[ItemKey, Plan] = {}
         costs = [cost for item in self._items for cost in self._priced(item)]
         self.highest_cost = sums(costs)
         """About the most that the run can cost without retries, an amount per currency."""
@@ -232,7 +235,8 @@ class Engine:
         """Ask an item once, and examine the answer."""
         answer: Any = None
         try:
-            given = await self._given(self._planned(item), item.key, repeat)
+            decided = self._plans.get(item.key) or self._planned(item)
+            given = await self._given(decided, item.key, repeat)
             given = self._answers.as_kept(item.key, repeat, given)
             answer = given.answer
         finally:
@@ -275,7 +279,10 @@ class Engine:
 
     def _priced(self, item: Item) -> Iterator[Cost | None]:
         """The most that an item can cost, judging included; sees to it that it can be asked at all."""
-        plans = [(self._planned(item), item.repeats)]
+        decided = self._planned(item)
+        if len(self._items) <= _MOST_PLANS:
+            self._plans[item.key] = decided
+        plans = [(decided, item.repeats)]
         for check in item.checks:
             if isinstance(check, JudgeCheck):
                 plans.append((self._judging(item, check, {}), item.repeats * check.repeats))
@@ -295,6 +302,7 @@ class Engine:
         if self._answers.replays:
             return Given(Outcome.ERROR, reason=self._answers.complaint(decided, key, repeat))
         model_id = decided.route.model_id
+        await self._opened(decided)
         async with self._gate(model_id) as gate:
             if why := self._stopped or gate.stopped:
                 return Given(Outcome.SKIPPED, reason=why)
@@ -305,6 +313,15 @@ class Engine:
             if given.failure in _FINAL:
                 gate.stopped = f"{model_id} was stopped: {given.reason}"
         return given
+
+    async def _opened(self, decided: Plan) -> None:
+        """Open the line to a model once: it brings LangChain in, which takes seconds, and not in the loop."""
+        model_id = decided.route.model_id
+        if model_id not in self._opening:
+            self._opening[model_id] = asyncio.create_task(
+                asyncio.to_thread(self._chats.open, self._project, decided.model)
+            )
+        await asyncio.shield(self._opening[model_id])
 
     async def _examined(self, item: Item, repeat: int, given: Given) -> tuple[Sample, list[Recording]]:
         judged = await self._judged(item, repeat, given)

@@ -1,6 +1,7 @@
 """One run of suites from its start to its record, in a thread of its own: whoever started it can wait, or not."""
 
 import asyncio
+import gc
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from llmtask.testing.run import ANSWERED, ItemKey, ItemResult, Outcome, Run, Sou
 from llmtask.testing.store import Store, likeness, new_run_id
 from llmtask.usage import UsageLog
 
+_GC_THRESHOLDS = (20_000, 20, 50)
 _SMALL_WINDOW = 4  # calls at once where the first failure ends the run: what is in flight then is paid for in vain
 
 
@@ -147,12 +149,18 @@ class Session:
 
     def _run(self) -> None:
         """In the thread: ask everything, and leave nobody waiting."""
+        thresholds = gc.get_threshold()
+        gc.freeze()  # what is there now stays, and a chat's many small objects would be looked through too often
+        gc.set_threshold(*_GC_THRESHOLDS)
         try:
             asyncio.run(self._ask())
         except BaseException as error:  # noqa: BLE001  # whoever waits for a result raises it
             for future in self._results.values():
                 if not future.done():
                     future.set_exception(error)
+        finally:
+            gc.set_threshold(*thresholds)
+            gc.unfreeze()
 
     async def _ask(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import astuple
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -224,11 +224,14 @@ class UsageLog:
         return self._connection
 
 
+_values = attrgetter(*COLUMNS)  # astuple copies each value
+
+
 def _bound(row: UsageRow) -> tuple[Any, ...]:
     """A row's values for SQLite, which takes no lone surrogates; arguments that are no UTF-8 bring some."""
     return tuple(
         value if not isinstance(value, str) or value.isascii() else value.encode(errors="backslashreplace").decode()
-        for value in astuple(row)
+        for value in _values(row)
     )
 
 

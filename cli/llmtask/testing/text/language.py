@@ -34,6 +34,7 @@ _SCRIPTS = {
     "Devanagari": "\u0900-\u097f",
 }
 _LETTERS = {script: re.compile(f"[{signs}]") for script, signs in _SCRIPTS.items()}
+_RUNS = {script: re.compile(f"[{signs}]+") for script, signs in _SCRIPTS.items()}
 _PER_WORD = {"Han": 1.7, "Kana": 3.0, "Hangul": 2.5, "Thai": 4.0}  # letters that say as much as a word; else _LONG_WORD
 _LONG_WORD = 5.0
 _NAME_LETTERS = {
@@ -230,7 +231,9 @@ def _foreign_script(sentence: str, target: _Target) -> str | None:
     prose = _prose(sentence)
     words = _native_words(sentence, own, prose)
     for script, letters in _LETTERS.items():
-        if script not in own and _outweighs(script, _ORGANISATION.sub(" ", sentence), letters, words):
+        if script in own or not letters.search(sentence):
+            continue
+        if _outweighs(script, _ORGANISATION.sub(" ", sentence), words):
             return "ja" if script == "Han" and _LETTERS["Kana"].search(sentence) else _OF_SCRIPT[script].split()[0]
     if "Latin" in own or not _is_prose(prose, words):
         return None
@@ -247,8 +250,8 @@ def _native_words(sentence: str, own: set[str], prose: list[str]) -> float:
     return sum(len(_LETTERS[script].findall(sentence)) / _PER_WORD.get(script, _LONG_WORD) for script in own)
 
 
-def _outweighs(script: str, sentence: str, letters: re.Pattern[str], words: float) -> bool:
-    runs = [len(run) for run in re.findall(f"(?:{letters.pattern})+", sentence)]
+def _outweighs(script: str, sentence: str, words: float) -> bool:
+    runs = [len(run) for run in _RUNS[script].findall(sentence)]
     name = _NAME_LETTERS.get(script, _LONG_NAME)
     if script == "Han" and max(runs, default=0) < name and sum(runs) <= 3 * name:
         return False  # a list of people's names
