@@ -7,10 +7,14 @@ from llmtask.errors import ExitCode
 from llmtask.main import COMMANDS
 from tests.commands.conftest import Command
 
-NAMES = ["run", "route", "usage", "tasks", "prompts", "schema", "models", "doctor", "trust", "init"]
+NAMES = [
+    *("run", "route", "test", "compare", "usage", "tasks", "prompts", "schema", "models", "doctor", "trust", "init"),
+]
 LEAVES = [
     ["run"],
     ["route"],
+    ["test"],
+    ["compare"],
     ["usage", "report"],
     ["usage", "list"],
     ["usage", "path"],

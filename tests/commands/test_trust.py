@@ -27,6 +27,12 @@ Path({marker!r}).write_text("ran")
 class JobMatch(BaseModel):
     points: int
 """
+SUITE = """\
+task: job_match
+models: [offline]
+checks: [{check: schema}]
+cases: [{name: one, inputs: {resume: 工程师}}]
+"""
 STRANGE = "providers: {deepseek: {base_url: 'http://evil.example/v1'}}\n"
 RUN = ("run", "job_match", "--input", "resume.md", "--model", "offline", "--no-log")
 
@@ -46,7 +52,14 @@ def marker(tmp_path: Path) -> Path:
 def stranger(files: WriteFiles, resume: str, marker: Path) -> Path:
     """The working folder is a stranger's project, with code and an endpoint of its own."""
     assert resume == "resume.md"
-    return files({"config.yaml": STRANGE, "schemas/job_match.py": SCHEMA.format(marker=str(marker))})
+    return files(
+        {
+            "config.yaml": STRANGE,
+            "schemas/job_match.py": SCHEMA.format(marker=str(marker)),
+            "tests/match.llm.yaml": SUITE,
+            "tests/post.llm.yaml": SUITE.replace("job_match", "job_summary").replace("resume:", "job:"),
+        }
+    )
 
 
 def again(work: Path, marker: Path) -> None:
@@ -67,11 +80,13 @@ HARMLESS = [
     ["models", "list"],
     ["schema", "--file", "config"],
     ["usage", "report"],
+    ["compare"],
     ["trust", "--show"],
     ["trust", "--revoke"],
     ["models", "check", "offline"],
     ["init", "another"],
     ["run", "job_summary", "--input", "resume.md", "--model", "offline"],
+    ["test", "tests/post.llm.yaml", "--no-log"],
 ]
 REFUSED = [
     [*RUN],
@@ -82,6 +97,8 @@ REFUSED = [
     ["models", "check", "deepseek/other"],
     ["doctor"],
     ["doctor", "--offline"],
+    ["test"],
+    ["test", "tests/post.llm.yaml", "--model", "deepseek-chat"],
 ]
 
 

@@ -32,6 +32,12 @@ Database = Annotated[
     Path | None,
     typer.Option("--db", metavar="FILE", help="Usage log.  [dim]\\[default: LLMTASK_DB, the user's data folder][/]"),
 ]
+Results = Annotated[
+    Path | None,
+    typer.Option(
+        "--results", metavar="FILE", help="Results of runs.  [dim]\\[default: .llmtask/runs.db in the project][/]"
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 

@@ -1,0 +1,92 @@
+"""What suites have in `pytest` alone: options under `--llm-`, a few lines at the end, the files that were asked for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmtask.errors import LlmtaskError
+from llmtask.project import load_project
+from llmtask.testing.engine import Selection
+from llmtask.testing.outputs import Outputs
+from llmtask.testing.run import Outcome, Run, counts
+from llmtask.testing.runner import Runner, Settings
+from llmtask.testing.session import Options
+from llmtask.usage import UsageLog
+
+_CAPPED = 8  # the exit code of `llmtask test` for it: that cases were not asked is no success
+
+
+class Alone(Runner):
+    """The runner of suites that pytest came across."""
+
+    outputs = Outputs()
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> "Alone":
+        """The runner that pytest's options ask for.
+
+        Raises:
+            UsageError: They rule each other out.
+        """
+
+        def given(name: str) -> Any:
+            return config.getoption(f"llm_{name}")
+
+        def many(name: str) -> tuple[str, ...]:
+            return tuple(given(name) or ())
+
+        try:
+            selection = Selection(many("model"), many("locale"), many("task"), many("prompt"), given("repeat"))
+            options = Options(
+                record=given("record"),
+                replay=_from(config.rootpath, given("replay")),
+                caches=given("cache"),
+                fresh=given("fresh"),
+                concurrency=given("concurrency"),
+                name=given("name"),
+            )
+            project = load_project(given("project")) if given("project") else None
+        except LlmtaskError as error:
+            raise pytest.UsageError(str(error)) from error
+        found = cls(Settings(selection, options, given("max_cost"), project, log=UsageLog(given("db"))))
+        found.outputs = Outputs(given("report"), given("json"), given("markdown"), given("baseline"))
+        return found
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Let a run that did not ask everything be no success."""
+        items = [item for run in self.runs for item in run.items]
+        if counts(items)[Outcome.CAPPED] and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = _CAPPED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say what came of the suites, and write the files that were asked for."""
+        for run in self.runs:
+            terminalreporter.write_line(_line(run))
+        for line in (*self.notes, *self._written()):
+            terminalreporter.write_line(line)
+
+    def _written(self) -> Sequence[str]:
+        try:
+            projects = [session.project for session in self.sessions.values()]
+            pairs = list(zip(self.runs, projects, strict=True))[:1]  # files have one name: they hold the first project
+            return [
+                f"wrote {path}"
+                for run, project in pairs
+                for path in self.outputs.write(run, project, self.outputs.compared(run, project))
+            ]
+        except LlmtaskError as error:
+            return [f"llmtask: {error}"]
+
+
+def _line(run: Run) -> str:
+    """What came of a run: `llmtask run 20261124-205901-3fa2: 46 passed, 2 failed, 1 error; paid 0.42 CNY`."""
+    found = ", ".join(f"{count} {outcome.value}" for outcome, count in counts(run.items).items() if count)
+    paid = " + ".join(f"{cost.amount.normalize():f} {cost.currency}" for cost in run.paid if cost.nanos) or "nothing"
+    return f"llmtask run {run.id}: {found or 'nothing was asked'}; paid {paid}"
+
+
+def _from(root: Path, folder: Path | None) -> Path | None:
+    """A folder named in pytest's configuration, wherever pytest is started below it."""
+    return folder if folder is None or folder.is_absolute() or folder.is_dir() else root / folder

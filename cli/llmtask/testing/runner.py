@@ -1,0 +1,228 @@
+"""Runs what pytest has collected of suites: the answers come in the background, pytest's items wait for their own."""
+
+import os
+import re
+from collections.abc import Callable, Collection, Generator
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, cast, get_args
+
+import pytest
+
+from llmtask.errors import LlmtaskError, UsageError
+from llmtask.money import NANOS, Cost, Currency
+from llmtask.prices import get_cost
+from llmtask.project import CONFIG, Project, load_project
+from llmtask.testing.engine import Item, Selection
+from llmtask.testing.run import ItemKey, ItemResult, Run
+from llmtask.testing.session import Options, Session
+from llmtask.testing.store import Store, store_path
+from llmtask.tokens import Tokens
+from llmtask.usage import UsageLog
+
+if TYPE_CHECKING:
+    from llmtask.testing.nodes import CaseNode
+
+_AMOUNT = re.compile(r"([¥￥$€])?\s*(\d+(?:\.\d+)?)\s*([A-Za-z]{3})?")
+_SIGNS = {"¥": "CNY", "￥": "CNY", "$": "USD", "€": "EUR"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What somebody asked for."""
+
+    selection: Selection = field(default_factory=Selection)
+    options: Options = field(default_factory=Options)
+    max_cost: str | None = None
+    """An amount, with its currency or without: 2.00, 2.00CNY."""
+    project: Project | None = None
+    """The project of every suite; the nearest config.yaml above each where it is left out."""
+    results: Path | None = None
+    """Where results are kept; in the project where it is left out."""
+    log: UsageLog | None = field(default_factory=UsageLog)
+
+
+class Runner:
+    """A run of pytest's items: a pytest plugin, registered when the first suite is seen."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        begun: Callable[[Session], None] = lambda _: None,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take what was asked for, and whom to tell of each session before it asks anything, and of the end."""
+        self.settings = settings
+        self.errors: list[LlmtaskError] = []
+        """What kept suites from being run."""
+        self.sessions: dict[Path, Session] = {}
+        self.runs: list[Run] = []
+        """The records, when all is over."""
+        self.chosen: list[Item] = []
+        """What is asked."""
+        self.notes: list[str] = []
+        """What is worth saying of how it went."""
+        self._begun, self._ended = begun, ended
+        self._projects: dict[Path, Project] = {}
+        self._stores: list[Store] = []
+
+    def project_of(self, suite: Path) -> Project:
+        """The project that a suite belongs to.
+
+        Raises:
+            LlmtaskError: A file of it is wrong.
+        """
+        if self.settings.project is not None:
+            return self.settings.project
+        folder = next((folder for folder in suite.parents if (folder / CONFIG).is_file()), None)
+        if folder not in self._projects:
+            project = load_project(folder)
+            self._projects[folder or project.root] = project
+        return self._projects[folder] if folder else load_project()
+
+    def declare(self, config: pytest.Config, mark: str) -> None:
+        """Make a mark known: pytest may be strict about them."""
+        known = config.stash.setdefault(_MARKS, set())
+        if mark not in known:
+            known.add(mark)
+            config.addinivalue_line("markers", f"{mark}: of a suite")
+
+    def result(self, node: "CaseNode") -> ItemResult:
+        """What came of an item; waits for it.
+
+        Raises:
+            LlmtaskError: The run could not go on.
+        """
+        return self.sessions[node.root].result(node.key)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Ask the case too that a selected one is compared with."""
+        nodes = _nodes(session)
+        chosen = {(node.root, node.key) for node in nodes}
+        for node in nodes:
+            base = node.item.base
+            if base is not None and (node.root, base) not in chosen:
+                chosen.add((node.root, base))
+                session.items.insert(session.items.index(node), _sibling(node, base))
+        self.chosen = [node.item for node in _nodes(session)]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Let the answers come while pytest goes through its items."""
+        nodes = _nodes(session)
+        if not nodes or session.config.option.collectonly or (session.testsfailed and not _goes_on(session)):
+            return (yield)
+        self._start(nodes, session.config.getoption("maxfail") or None)
+        try:
+            return (yield)
+        except BaseException:
+            for one in self.sessions.values():
+                one.cancel()
+            raise
+        finally:
+            self._close()
+
+    def _start(self, nodes: "list[CaseNode]", most_failures: int | None) -> None:
+        """Begin to ask.
+
+        Raises:
+            pytest.UsageError: Something cannot be asked.
+        """
+        if os.environ.get("PYTEST_XDIST_WORKER"):
+            message = "suites make many calls at once by themselves: leave -n out, and say --llm-concurrency"
+            raise pytest.UsageError(message)
+        try:
+            self._open(nodes, most_failures)
+            for one in self.sessions.values():
+                self._begun(one)
+        except LlmtaskError as error:
+            self._close()
+            self.errors.append(error)
+            raise pytest.UsageError(str(error)) from error
+        for one in self.sessions.values():
+            one.start()
+
+    def _open(self, nodes: "list[CaseNode]", most_failures: int | None) -> None:
+        for root in dict.fromkeys(node.root for node in nodes):
+            own = [node for node in nodes if node.root == root]
+            project = self.project_of(own[0].path)
+            items = [node.item for node in own]
+            said = self.settings.max_cost
+            max_cost = amount(said, project, {item.key.model_id for item in items}) if said else None
+            options = replace(self.settings.options, most_failures=most_failures, max_cost=max_cost)
+            store = Store(self.settings.results or store_path(project))
+            self._stores.append(store)
+            self.sessions[root] = Session(project, items, options, store=store, log=self.settings.log)
+
+    def _close(self) -> None:
+        """Take the records, and close what is open."""
+        self.runs = [one.finish() for one in self.sessions.values()]
+        self.notes = [note for one in self.sessions.values() for note in one.engine.notes]
+        self._ended()
+        for store in self._stores:
+            store.close()
+        self._stores.clear()
+
+
+def amount(text: str, project: Project, models: Collection[str]) -> Cost:
+    """The amount that `--max-cost` names.
+
+    Args:
+        text: `2.00`, `2.00CNY`, `2 CNY`, `¥2` or `$0.30`.
+        project: Where prices stand.
+        models: The models that will be asked: an amount without a currency is in theirs.
+
+    Raises:
+        UsageError: It is no amount, or the models have no common currency.
+    """
+    found = _AMOUNT.fullmatch(text.strip())
+    if not found or Decimal(found[2]) < 0:
+        message = f"{text!r} is no amount; give 2.00, 2.00CNY or 0.30USD"
+        raise UsageError(message)
+    named = _SIGNS.get(found[1] or "") or (found[3] or "").upper()
+    if not named:
+        costs = (get_cost(model, Tokens(1, 1), project=project) for model in models)
+        priced = {cost.currency for cost in costs if cost}
+        if len(priced) != 1:
+            prices = f"are priced in {' and '.join(sorted(priced))}" if priced else "have no price"
+            message = f"--max-cost {text}: the models {prices}; say the currency: {text}CNY"
+            raise UsageError(message)
+        return Cost(int(Decimal(found[2]) * NANOS), priced.pop())
+    if named not in get_args(Currency):
+        message = f"--max-cost {text}: unknown currency {named}; say {', '.join(get_args(Currency))}"
+        raise UsageError(message)
+    return Cost(int(Decimal(found[2]) * NANOS), cast("Currency", named))
+
+
+def _nodes(session: pytest.Session) -> "list[CaseNode]":
+    """Our own among the items."""
+    return cast("list[CaseNode]", [item for item in session.items if hasattr(item, "item")])
+
+
+def _goes_on(session: pytest.Session) -> bool:
+    return bool(session.config.option.continue_on_collection_errors)
+
+
+def _sibling(node: "CaseNode", key: ItemKey) -> "CaseNode":
+    """The item of the same suite under another key."""
+    case = next(case for case in node.item.suite.cases if case.file.name == key.case)
+    item = replace(node.item, case=case, key=key)
+    parent = cast("pytest.Collector", node.parent)
+    return type(node).from_parent(parent, item=item, runner=node.runner, root=node.root)
+
+
+_MARKS = pytest.StashKey[set[str]]()
+_RUNNER = "llmtask-runner"
+
+
+def runner_of(config: pytest.Config) -> Runner:
+    """The runner of a pytest run; made from its options where nobody has registered one."""
+    found = next((one for one in config.pluginmanager.get_plugins() if isinstance(one, Runner)), None)
+    if found is None:
+        from llmtask.testing.alone import Alone  # what `llmtask test` does without: options, summary, files
+
+        found = Alone.of(config)
+        config.pluginmanager.register(found, _RUNNER)
+    return found
