@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -53,6 +53,14 @@ class Alone(Runner):
         found = cls(Settings(selection, options, given("max_cost"), project, log=UsageLog(given("db"))))
         found.outputs = Outputs(given("report"), given("json"), given("markdown"), given("baseline"))
         return found
+
+    def refuse(self, error: LlmtaskError) -> NoReturn:
+        """End pytest in its own words.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise pytest.UsageError(str(error)) from error
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Let a run that did not ask everything be no success."""

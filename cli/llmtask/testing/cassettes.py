@@ -15,6 +15,7 @@ from llmtask.errors import ProjectError, UsageError
 from llmtask.project import Project, shown
 from llmtask.providers import find_key
 from llmtask.testing.run import ItemKey
+from llmtask.testing.suite import SUFFIX
 from llmtask.testing.tape import Asking, Recording
 from llmtask.tokens import Tokens
 
@@ -39,8 +40,9 @@ class Cassettes:
         self._read: dict[Path, dict[str, Recording]] = {}
 
     def path(self, key: ItemKey) -> Path:
-        """Where an item's cassette is: <folder>/<suite>/<case>@<model>-<locale>.json."""
-        return self.folder / _fit(key.suite_name) / f"{_fit(key.name)}.json"
+        """Where an item's cassette is: <folder>/<suite's path below tests/>/<case>@<model>-<locale>.json."""
+        suite = key.suite.removeprefix("tests/").removesuffix(SUFFIX)
+        return self.folder.joinpath(*map(_fit, suite.strip("/").split("/")), f"{_fit(key.name)}.json")
 
     def recordings(self, key: ItemKey) -> dict[str, Recording]:
         """An item's recordings, by what was asked; none where it has no cassette.

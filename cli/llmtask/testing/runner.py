@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, NoReturn, cast, get_args
 
 import pytest
 
@@ -124,23 +124,27 @@ class Runner:
         finally:
             self._close()
 
-    def _start(self, nodes: "list[CaseNode]", most_failures: int | None) -> None:
-        """Begin to ask.
+    def refuse(self, error: LlmtaskError) -> NoReturn:
+        """End pytest, without a word: whoever has started it says why.
 
         Raises:
-            pytest.UsageError: Something cannot be asked.
+            Exit: Always.
         """
+        self.errors.append(error)
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+
+    def _start(self, nodes: "list[CaseNode]", most_failures: int | None) -> None:
+        """Begin to ask; end pytest where something cannot be asked."""
         if os.environ.get("PYTEST_XDIST_WORKER"):
             message = "suites make many calls at once by themselves: leave -n out, and say --llm-concurrency"
-            raise pytest.UsageError(message)
+            self.refuse(UsageError(message))
         try:
             self._open(nodes, most_failures)
             for one in self.sessions.values():
                 self._begun(one)
         except LlmtaskError as error:
             self._close()
-            self.errors.append(error)
-            raise pytest.UsageError(str(error)) from error
+            self.refuse(error)
         for one in self.sessions.values():
             one.start()
 
