@@ -55,7 +55,7 @@ COMMANDS = {  # where each command is, and its line in --help: neither needs the
     "models": "What can be asked, and whether it answers.",
     "doctor": "Check versions, project files, keys, usage log and endpoints; exits 3 when something is wrong.",
     "trust": "Let a project run its own Python code and use its own providers; a change of them asks again.",
-    "init": "Make a project: its own config.yaml, and the starter's prompts, schemas and examples to edit.",
+    "init": "Make a project: its own config.yaml, and the starter's prompts, schemas, suites and examples to edit.",
 }
 
 

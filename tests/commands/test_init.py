@@ -18,11 +18,21 @@ def test_init_makes_a_project_that_runs_as_it_is(command: Command, work: Path) -
         "examples",
         "prompts",
         "schemas",
+        "tests",
     ]
     assert command("doctor", "--offline", "--project", "mine").code == ExitCode.DONE
     [suggested] = [line for line in outcome.stderr.splitlines() if line.startswith("next: llmtask ")]
     ran = command(*suggested.removeprefix("next: llmtask ").split())
     assert json.loads(ran.stdout)["match_score"] == 50
+
+
+def test_the_new_projects_suites_pass_without_a_key(command: Command, work: Path) -> None:
+    command("init", "mine")
+    suites = work / "mine" / "tests" / "suites"
+    assert len(list(suites.glob("*.llm.yaml"))) == 6
+    assert {path.name for path in suites.iterdir() if path.suffix != ".yaml"} == {"cassettes", "inputs"}
+    replayed = command("test", "--project", "mine", "--replay", str(suites / "cassettes"))
+    assert (replayed.code, replayed.rows) == (ExitCode.DONE, [])
 
 
 def test_without_a_folder_the_project_is_made_here_and_is_used_from_below(

@@ -11,7 +11,8 @@ from llmtask.errors import ProjectError, UsageError
 from llmtask.project import CONFIG, shown, starter_root, trust_always
 from llmtask.view.console import note, warn
 
-_FOLDERS = ("prompts", "schemas", "examples")
+_FOLDERS = ("prompts", "schemas", "examples", "tests/suites")
+_OURS = ("__pycache__", ".*", "answers", "record.py")  # of those, what only the starter's own tests need
 _CONFIG_TEXT = """\
 # yaml-language-server: $schema=./schemas/config.schema.json
 #
@@ -36,7 +37,7 @@ app = typer.Typer(add_completion=False)
 def init(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where; made if it is missing.")] = Path(),
 ) -> None:
-    """Make a project: its own config.yaml, and the starter's prompts, schemas and examples to edit.
+    """Make a project: its own config.yaml, and the starter's prompts, schemas, suites and examples to edit.
 
     [bold]llmtask init my-tasks && cd my-tasks && llmtask tasks list[/]
     """
@@ -47,11 +48,11 @@ def init(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in _FOLDERS:
-            shutil.copytree(starter_root() / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+            shutil.copytree(starter_root() / name, folder / name, ignore=shutil.ignore_patterns(*_OURS))
         (folder / CONFIG).write_text(_CONFIG_TEXT, encoding="utf-8")
         ignore = folder / ".gitignore"
         if not ignore.exists():
-            ignore.write_text(".env\n__pycache__/\n", encoding="utf-8")
+            ignore.write_text(".env\n.llmtask/\n__pycache__/\n", encoding="utf-8")
     except OSError as error:
         message = f"{str(folder)!r} cannot be written ({error.strerror}); choose another folder"
         raise UsageError(message) from error

@@ -13,7 +13,7 @@ from llmtask.testing import plugin
 from llmtask.testing.plugin import SUFFIX
 from llmtask.testing.run import Outcome, counts
 from llmtask.testing.runner import Runner
-from llmtask.testing.store import FOLDER, make_folder
+from llmtask.testing.store import make_folder, store_path
 
 _FOLDER = "tests"
 # What it would do beside: the last two would speak up for an interrupt that comes in a destructor.
@@ -38,7 +38,7 @@ def launch(project: Project, paths: Sequence[str], arguments: Sequence[str], plu
         UsageError: There is no suite.
     """
     suites = [*_suites(project, paths)]
-    folder = project.root / FOLDER
+    folder = store_path(project).parent
     make_folder(folder)
     ini = folder / "pytest.ini"
     ini.write_text("[pytest]\n", encoding="utf-8")

@@ -25,7 +25,7 @@ from llmtask.testing.run import ItemKey, ItemResult, Run, Sample
 from llmtask.testing.tape import Recording, sound
 from llmtask.usage import UsageRow
 
-FOLDER = ".llmtask"
+_FOLDER = ".llmtask"
 _BUSY_S = 10.0
 _VERSION = 1
 _TABLES = """
@@ -47,8 +47,12 @@ _KEY = "suite = ? AND case_name = ? AND model_id = ? AND locale = ? AND prompt =
 
 
 def store_path(project: Project) -> Path:
-    """Where a project's results are: .llmtask/runs.db in its folder."""
-    return project.root / FOLDER / "runs.db"
+    """Where a project's results are: .llmtask/runs.db in its folder; the starter's are in the user's data folder."""
+    if not project.is_starter:
+        return project.root / _FOLDER / "runs.db"
+    from platformdirs import user_data_path  # only for the starter, whose folder may be nobody's to write to
+
+    return user_data_path("llmtask", appauthor=False) / "starter" / "runs.db"
 
 
 def latest_runs(project: Project, path: Path | None = None, count: int = 20) -> list[Run]:

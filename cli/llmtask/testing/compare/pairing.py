@@ -28,9 +28,11 @@ def pair_up(baseline: Run, run: Run, names: Mapping[str, str]) -> list[Pair]:
         if key in theirs and not (baseline.id == run.id and key == item.key):
             pairs.append((item, theirs.pop(key)))
     if not pairs:
+        problem = f"{_called(run)} has no item in common with {_called(baseline)}"
+        if baseline.id == run.id:
+            problem = f"{_called(run)} would be compared with itself; name another run"
         message = (
-            f"{_called(run)} has no item in common with {_called(baseline)}; say which model or prompt version "
-            "stands against which, such as deepseek-chat=glm-4.5-flash"
+            f"{problem}, or which model or prompt version stands against which: --pair deepseek-chat=glm-4.5-flash"
         )
         raise UsageError(message)
     return pairs
