@@ -1,4 +1,4 @@
-"""How often `llmtask compare` cries wolf, and how often it sees one: simulated runs of known rates, through compare itself.
+"""How often `llmtask compare` cries wolf, and how often it sees one: simulated runs of known rates.
 
 python bench/compare.py [--runs N]
 

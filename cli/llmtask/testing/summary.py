@@ -1,7 +1,7 @@
 """What a run comes to: rates with intervals, costs and times per model, locale and prompt; failures by check."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmtask.money import Cost, sums
 from llmtask.testing.run import ANSWERED, ItemKey, ItemResult, Outcome, Run, Sample, counts
@@ -49,7 +49,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A failed sample, as one check saw it."""
+    """An item's first failed sample, as one check saw it."""
 
     item: str
     """The item's name, such as `senior@deepseek-chat-zh`."""
@@ -58,12 +58,16 @@ class Example:
     reason: str
     path: str | None = None
     found: str | None = None
+    times: int = 1
+    """How many of the item's answers failed the check."""
+    of: int = 1
+    """How often the item was asked."""
     """The offending part of the answer, or the raw answer that does not fit the schema."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """The samples that one check failed."""
+    """The samples that one check failed, an example per item."""
 
     check: str
     """Its title."""
@@ -89,7 +93,7 @@ def summarise(run: Run, examples: int = 3) -> Summary:
 
     Args:
         run: Any run, also one that was broken off.
-        examples: Samples named per failed check, at most.
+        examples: Items named per failed check, at most.
     """
     columns: dict[tuple[str, str, str], list[ItemResult]] = {}
     for item in run.items:
@@ -193,8 +197,15 @@ def _score(items: Iterable[ItemResult]) -> float | None:
 def _failures(items: Iterable[ItemResult], most: int) -> tuple[FailureGroup, ...]:
     found: dict[str, list[Example]] = {}
     for item in items:
+        of_item: dict[str, list[Example]] = {}
         for sample in item.samples:
             for title, example in failures_of(item, sample).items():
-                found.setdefault(title, []).append(example)
-    groups = [FailureGroup(title, len(all_), tuple(all_[:most])) for title, all_ in found.items()]
+                of_item.setdefault(title, []).append(example)
+        for title, examples in of_item.items():
+            first = replace(examples[0], times=len(examples), of=len(item.samples))
+            found.setdefault(title, []).append(first)
+    groups = [
+        FailureGroup(title, sum(one.times for one in examples), tuple(examples[:most]))
+        for title, examples in found.items()
+    ]
     return tuple(sorted(groups, key=lambda group: (-group.count, group.check)))

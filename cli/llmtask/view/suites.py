@@ -159,9 +159,11 @@ def _show_failures(groups: Iterable[FailureGroup]) -> None:
     for group in groups[:_MOST_GROUPS]:
         _say(f"\n{group.check}: {_count(group.count, 'answer')} failed", "bold red")
         for example in group.examples:
-            _say(f"  {example.item}  {_short(example.reason)}")
-        if group.count > len(group.examples):
-            _say(f"  … and {group.count - len(group.examples)} more", "dim")
+            times = f"  {example.times} of {example.of}" if example.of > 1 else ""
+            _say(f"  {example.item}{times}  {_short(example.reason)}")
+        more = group.count - sum(example.times for example in group.examples)
+        if more:
+            _say(f"  … and {more} more", "dim")
     if len(groups) > _MOST_GROUPS:
         _say(f"\n… and {len(groups) - _MOST_GROUPS} more checks failed; --report FILE.html shows all", "dim")
 
