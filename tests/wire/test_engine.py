@@ -13,7 +13,8 @@ from llmtask.errors import ExitCode, Failure, KeyMissingError, UsageError
 from llmtask.money import Cost
 from llmtask.project import Project
 from llmtask.testing.answers import Answers
-from llmtask.testing.engine import Engine, Selection, items_of
+from llmtask.testing.engine import Engine
+from llmtask.testing.items import Selection, items_of
 from llmtask.testing.run import ItemResult, Outcome
 from llmtask.testing.suite import load_suite
 from llmtask.usage import UsageLog

@@ -130,7 +130,7 @@ def run_suites(
 
     [bold]llmtask test --replay tests/cassettes --report report.html[/]
     """
-    from llmtask.testing.engine import Selection  # pytest and pydantic's models: --help does without
+    from llmtask.testing.items import Selection  # pytest and pydantic's models: --help does without
     from llmtask.testing.launch import launch, verdict
     from llmtask.testing.outputs import Outputs
     from llmtask.testing.runner import Runner, Settings

@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmtask.testing.engine import Selection, items_of
+    from llmtask.testing.items import Selection, items_of
     from llmtask.testing.run import Run, run_from_json
     from llmtask.testing.session import Options, Session
     from llmtask.testing.store import Store, store_path
@@ -27,10 +27,10 @@ __all__ = [
 _HOME = {
     "Options": "session",
     "Run": "run",
-    "Selection": "engine",
+    "Selection": "items",
     "Session": "session",
     "Store": "store",
-    "items_of": "engine",
+    "items_of": "items",
     "load_suite": "suite",
     "run_from_json": "run",
     "store_path": "store",

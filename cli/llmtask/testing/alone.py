@@ -8,7 +8,7 @@ import pytest
 
 from llmtask.errors import LlmtaskError
 from llmtask.project import load_project
-from llmtask.testing.engine import Selection
+from llmtask.testing.items import Selection
 from llmtask.testing.outputs import Outputs
 from llmtask.testing.run import Outcome, Run, counts
 from llmtask.testing.runner import Runner, Settings

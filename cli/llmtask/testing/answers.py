@@ -1,12 +1,12 @@
 """Where the answers of a test run come from: a cassette, an earlier run, the model; and who keeps them."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from llmtask.errors import AnswerInvalidError, CallError, Failure
-from llmtask.money import Cost, sums
+from llmtask.money import sums
 from llmtask.prices import get_cost
 from llmtask.providers import Chats
 from llmtask.service import Event, Plan, ResultEvent, RetryEvent, TaskResult, aexecute, execute
@@ -24,31 +24,10 @@ _MEASURED = ("tokens", "costs", "unpriced_calls", "calls", "latency_ms", "first_
 class Given:
     """What came of asking a model, or a tape, or of not asking."""
 
-    outcome: Outcome
-    """passed stands for a valid answer that nobody has examined yet."""
-    answer: Any = None
-    """JSON values; None where there is no valid answer."""
-    text: str | None = None
-    """The raw answer that does not fit the schema."""
-    failure: Failure | None = None
-    reason: str | None = None
-    """Why there is no valid answer."""
-    source: Source = Source.CALLED
+    sample: Sample
+    """Nobody has examined it yet: passed stands for a valid answer."""
     recordings: tuple[Recording, ...] = ()
-    tokens: Tokens = field(default_factory=Tokens)
-    costs: tuple[Cost, ...] = ()
-    unpriced_calls: int = 0
-    calls: int = 0
-    latency_ms: int | None = None
-    first_token_ms: int | None = None
-    finish_reason: str | None = None
-    repair_level: str | None = None
-    upstream_model: str | None = None
-
-    @property
-    def paid(self) -> tuple[Cost, ...]:
-        """What was paid for it in this run."""
-        return self.costs if self.source is Source.CALLED else ()
+    """Its calls that were answered."""
 
 
 class Answers:
@@ -95,16 +74,16 @@ class Answers:
                 result, error = _ended(execute(decided, None, live=True, chats=player, waits=False))
             except NotRecordedError:  # nothing, or a call that followed it was never answered
                 continue
-            return _played(decided, result, error, source, player.take.recordings)
+            return _played(decided, repeat, _verdict(result, error), source, player.take.recordings)
         return None
 
     def as_kept(self, key: ItemKey, repeat: int, given: Given) -> Given:
         """What came, with the times and costs that this run measured before it was broken off."""
         kept = self._store.sample(self._run_id, key, repeat) if self._store is not None and self._resumes else None
-        if kept is None or kept.outcome not in ANSWERED or given.source is not Source.CALLED:
+        if kept is None or kept.outcome not in ANSWERED or given.sample.source is not Source.CALLED:
             return given
         measured = {name: getattr(kept, name) for name in _MEASURED}
-        return replace(given, **measured)
+        return replace(given, sample=replace(given.sample, **measured))
 
     def complaint(self, decided: Plan, key: ItemKey, repeat: int) -> str:
         """Why a replay has no answer."""
@@ -131,7 +110,9 @@ class Answers:
                     result = event.result
         except CallError as caught:
             error = caught
-        return _called(result, error, recorder)
+            if error.failure is Failure.RATE_LIMITED:
+                slow_down()
+        return _called(repeat, _verdict(result, error), recorder)
 
     def done(self, key: ItemKey, sample: Sample, recordings: Sequence[Recording]) -> None:
         """Keep a sample.
@@ -182,66 +163,72 @@ def _ended(events: Iterable[Event[Any]]) -> tuple[TaskResult[Any] | None, CallEr
     return results[-1], None
 
 
-def _called(result: TaskResult[Any] | None, error: CallError | None, recorder: Recorder) -> Given:
+def _called(repeat: int, verdict: dict[str, Any], recorder: Recorder) -> Given:
     rows = recorder.rows
-    counts = [
-        Tokens(row.input_tokens, row.output_tokens, row.cached_tokens, row.reasoning_tokens, row.is_estimate)
-        for row in rows
-    ]
-    tokens = counts[0] if counts else Tokens()
-    for other in counts[1:]:
-        tokens += other
-    return Given(
-        *_verdict(result, error),
-        recordings=tuple(recorder.take.recordings),
+    last = rows[-1] if rows else None
+    tokens = Tokens()
+    for row in rows:
+        counted = (row.input_tokens, row.output_tokens, row.cached_tokens, row.reasoning_tokens)
+        tokens += Tokens(*counted, row.is_estimate)
+    timed = {"latency_ms": sum(row.latency_ms for row in rows), "first_token_ms": None}
+    sample = Sample(
+        repeat,
         tokens=tokens,
         costs=sums(row.price for row in rows),
         unpriced_calls=sum(row.price is None and row.total_tokens > 0 for row in rows),
         calls=len(rows),
-        latency_ms=result.latency_ms if result else sum(row.latency_ms for row in rows),
-        first_token_ms=result.first_token_ms if result else None,
-        finish_reason=rows[-1].finish_reason if rows else None,
-        repair_level=result.repair_level.value if result else None,
-        upstream_model=rows[-1].upstream_model if rows else None,
+        finish_reason=last.finish_reason if last else None,
+        upstream_model=last.upstream_model if last else None,
+        **timed | verdict,
     )
+    return Given(sample, tuple(recorder.take.recordings))
 
 
 def _played(
-    decided: Plan, result: TaskResult[Any] | None, error: CallError | None, source: Source, recordings: list[Recording]
+    decided: Plan, repeat: int, verdict: dict[str, Any], source: Source, recordings: Sequence[Recording]
 ) -> Given:
     """As it was when it was recorded: times and prices of then."""
+    model_id, project = decided.route.model_id, decided.project
     costs = [
-        get_cost(decided.route.model_id, one.tokens, at=datetime.fromisoformat(one.at), project=decided.project)
+        get_cost(model_id, one.tokens, at=datetime.fromisoformat(one.at), project=project)
         for one in recordings
         if one.tokens
     ]
     tokens = Tokens()
     for one in recordings:
         tokens += one.tokens or Tokens()
-    last = recordings[-1]
-    return Given(
-        *_verdict(result, error),
+    timed = {
+        "latency_ms": sum(one.latency_ms for one in recordings),
+        "first_token_ms": recordings[0].first_token_ms,
+    }
+    sample = Sample(
+        repeat,
         source=source,
-        recordings=tuple(recordings),
         tokens=tokens,
         costs=sums(costs),
         unpriced_calls=costs.count(None),
         calls=len(recordings),
-        latency_ms=sum(one.latency_ms for one in recordings),
-        first_token_ms=recordings[0].first_token_ms,
-        finish_reason=last.finish_reason,
-        repair_level=result.repair_level.value if result else None,
-        upstream_model=last.model,
+        finish_reason=recordings[-1].finish_reason,
+        upstream_model=recordings[-1].model,
+        **verdict | timed,
     )
+    return Given(sample, tuple(recordings))
 
 
-def _verdict(
-    result: TaskResult[Any] | None, error: CallError | None
-) -> tuple[Outcome, Any, str | None, Failure | None, str | None]:
-    """Outcome, answer, text, failure and reason."""
+def _verdict(result: TaskResult[Any] | None, error: CallError | None) -> dict[str, Any]:
+    """What a run's end says of its sample."""
     if result is not None:
-        return Outcome.PASSED, result.to_json(), None, None, None
+        return {
+            "outcome": Outcome.PASSED,
+            "answer": result.to_json(),
+            "repair_level": result.repair_level.value,
+            "latency_ms": result.latency_ms,
+            "first_token_ms": result.first_token_ms,
+        }
     failure = error.failure if error else Failure.BUG
-    outcome = Outcome.FAILED if failure in BAD_ANSWERS else Outcome.ERROR
-    text = error.text if isinstance(error, AnswerInvalidError) else None
-    return outcome, None, text, failure, str(error)
+    return {
+        "outcome": Outcome.FAILED if failure in BAD_ANSWERS else Outcome.ERROR,
+        "text": error.text if isinstance(error, AnswerInvalidError) else None,
+        "failure": failure,
+        "reason": str(error),
+    }

@@ -1,10 +1,8 @@
 """Runs the items of suites: many runs of tasks through the service, their answers examined. Knows no pytest."""
 
 import asyncio
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmtask.errors import Failure, UsageError
@@ -15,8 +13,8 @@ from llmtask.service import Plan, RunOptions, plan
 from llmtask.testing.answers import Answers, Given
 from llmtask.testing.checks import AnyCheck, CheckResult, JudgeCheck, Judgement, SchemaCheck, Subject, examine
 from llmtask.testing.gate import Gate
+from llmtask.testing.items import Item
 from llmtask.testing.run import ItemKey, ItemResult, Outcome, Sample
-from llmtask.testing.suite import Case, Suite
 from llmtask.testing.tape import Recording
 
 _FINAL = frozenset({Failure.REFUSED_KEY, Failure.NO_BALANCE})  # of a model: what it is asked next fails alike
@@ -28,81 +26,6 @@ JUDGE = "judge"
 """The task that judges answers: its prompts, schema and route are the project's, as any task's."""
 MOST_POINTS = 10
 """What its schema gives at most."""
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What is asked of suites, where that is not all that they say."""
-
-    models: tuple[str, ...] = ()
-    """Asked instead of the suites' own models."""
-    locales: tuple[str, ...] = ()
-    """Only cases in these."""
-    tasks: tuple[str, ...] = ()
-    """Only suites of these."""
-    prompts: tuple[str, ...] = ()
-    """Versions of the prompt instead of the suites' own."""
-    repeats: int | None = None
-    """Instead of the suites' own."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """A case for one model, in one locale, with one version of the prompt."""
-
-    suite: Suite
-    case: Case
-    key: ItemKey
-    repeats: int
-
-    @property
-    def wanted(self) -> int:
-        """How many repeats must pass: the suite's share of them."""
-        rule, own = self.suite.file.passes, self.suite.file.repeats
-        return math.ceil(rule.at_least / own * self.repeats) if rule else self.repeats
-
-    @property
-    def checks(self) -> tuple[AnyCheck, ...]:
-        """What an answer is checked for."""
-        return tuple(check for check in self.case.checks if not check.locales or self.key.locale in check.locales)
-
-    @property
-    def base(self) -> ItemKey | None:
-        """The item whose answers `unmoved` compares with."""
-        name = self.case.file.based_on
-        key = self.key
-        return ItemKey(key.suite, name, key.model_id, key.locale, key.prompt) if name else None
-
-    def result(self, samples: Sequence[Sample] = ()) -> ItemResult:
-        """What came of it."""
-        tags = tuple(self.case.file.tags)
-        return ItemResult(self.key, self.suite.task, self.wanted, tuple(samples), self.case.inputs, tags)
-
-
-def items_of(project: Project, suites: Iterable[Suite], selection: Selection | None = None) -> Iterator[Item]:
-    """Every item of suites: cases by models by locales by versions of the prompt.
-
-    Raises:
-        UsageError: The selection names a model, locale or task that there is not.
-    """
-    selection = selection or Selection()
-    for model in selection.models:
-        project.model(model)
-    tasks = {project.task_id(task) for task in selection.tasks}
-    for suite in suites:
-        if not tasks or suite.task in tasks:
-            yield from _items(project.root, suite, selection)
-
-
-def _items(root: Path, suite: Suite, selection: Selection) -> Iterator[Item]:
-    path = suite.path.relative_to(root).as_posix() if suite.path.is_relative_to(root) else suite.path.as_posix()
-    for case in suite.cases:
-        for model_id in selection.models or suite.models:
-            for locale in case.locales:
-                if not selection.locales or locale in selection.locales:
-                    for prompt in selection.prompts or suite.file.prompts:
-                        key = ItemKey(path, case.file.name, model_id, locale, prompt)
-                        yield Item(suite, case, key, selection.repeats or suite.file.repeats)
 
 
 @dataclass
@@ -117,13 +40,14 @@ class _Judged:
 
     def add(self, check: JudgeCheck, given: Given) -> None:
         """Take what came of asking a judge."""
-        self.costs += given.paid
+        self.costs += given.sample.paid
         self.recordings += given.recordings
-        if given.answer is None:
-            self.problem = f"cannot be judged: {given.reason}"
+        answer = given.sample.answer
+        if answer is None:
+            self.problem = f"cannot be judged: {given.sample.reason}"
         else:
-            score = given.answer["points"] / MOST_POINTS
-            self.judgements.setdefault(check.question, []).append(Judgement(score, given.answer["reason"]))
+            found = Judgement(answer["points"] / MOST_POINTS, answer["reason"])
+            self.judgements.setdefault(check.question, []).append(found)
 
 
 class Engine:
@@ -238,12 +162,12 @@ class Engine:
             decided = self._plans.get(item.key) or self._planned(item)
             given = await self._given(decided, item.key, repeat)
             given = self._answers.as_kept(item.key, repeat, given)
-            answer = given.answer
+            answer = given.sample.answer
         finally:
             if item.key in self._bases:
                 self._clean_answer(item.key, repeat).set_result(answer)
         if answer is None:
-            return _sample(repeat, given, given.outcome, _no_answer(given)), [*given.recordings]
+            return replace(given.sample, checks=_no_answer(given.sample)), [*given.recordings]
         return await self._examined(item, repeat, given)
 
     def _clean_answer(self, key: ItemKey, repeat: int) -> asyncio.Future[Any]:
@@ -300,18 +224,18 @@ class Engine:
         if held is not None:
             return held
         if self._answers.replays:
-            return Given(Outcome.ERROR, reason=self._answers.complaint(decided, key, repeat))
+            return Given(Sample(repeat, Outcome.ERROR, reason=self._answers.complaint(decided, key, repeat)))
         model_id = decided.route.model_id
         await self._opened(decided)
         async with self._gate(model_id) as gate:
             if why := self._stopped or gate.stopped:
-                return Given(Outcome.SKIPPED, reason=why)
+                return Given(Sample(repeat, Outcome.SKIPPED, reason=why))
             if self._max_cost is not None and sum(cost.nanos for cost in self.spent) >= self._max_cost.nanos:
-                return Given(Outcome.CAPPED, reason="the amount of --max-cost is spent")
+                return Given(Sample(repeat, Outcome.CAPPED, reason="the amount of --max-cost is spent"))
             given = await self._answers.asked(decided, repeat, self._chats, gate.slow_down)
-            self.spent += given.costs
-            if given.failure in _FINAL:
-                gate.stopped = f"{model_id} was stopped: {given.reason}"
+            self.spent += given.sample.costs
+            if given.sample.failure in _FINAL:
+                gate.stopped = f"{model_id} was stopped: {given.sample.reason}"
         return given
 
     async def _opened(self, decided: Plan) -> None:
@@ -329,37 +253,38 @@ class Engine:
         why = judged.problem
         if item.base is not None and clean is None:
             why = f"cannot be compared: {item.base.case!r}, which it is based on, gave no answer"
-        results: tuple[CheckResult, ...] = ()
-        outcome = Outcome.ERROR
-        if why is None:
-            results = _results(item.checks, self._subject(item, given, clean, judged))
+        sample = replace(given.sample, judge_costs=sums(judged.costs))
+        if why is not None:
+            sample = replace(sample, outcome=Outcome.ERROR, reason=why)
+        else:
+            results = _results(item.checks, self._subject(item, sample, clean, judged))
             outcome = Outcome.PASSED if all(result.passed for result in results) else Outcome.FAILED
-        sample = _sample(repeat, given, outcome, results, sums(judged.costs), why)
+            sample = replace(sample, outcome=outcome, checks=results)
         return sample, [*given.recordings, *judged.recordings]
 
     async def _judged(self, item: Item, repeat: int, given: Given) -> _Judged:
         judged = _Judged()
         for check in item.checks:
             if isinstance(check, JudgeCheck):
-                decided = self._judging(item, check, given.answer)
+                decided = self._judging(item, check, given.sample.answer)
                 first = (repeat - 1) * check.repeats + 1
                 for nth in range(first, first + check.repeats):
                     judged.add(check, await self._given(decided, item.key, nth))
         return judged
 
-    def _subject(self, item: Item, given: Given, clean: Any, judged: _Judged) -> Subject:
+    def _subject(self, item: Item, sample: Sample, clean: Any, judged: _Judged) -> Subject:
         return Subject(
-            answer=given.answer,
+            answer=sample.answer,
             inputs=item.case.inputs,
             locale=item.key.locale,
             project=self._project,
-            latency_ms=given.latency_ms,
-            first_token_ms=given.first_token_ms,
-            tokens=given.tokens,
-            costs=given.costs,
-            unpriced_calls=given.unpriced_calls,
-            finish_reason=given.finish_reason,
-            repair_level=given.repair_level,
+            latency_ms=sample.latency_ms,
+            first_token_ms=sample.first_token_ms,
+            tokens=sample.tokens,
+            costs=sample.costs,
+            unpriced_calls=sample.unpriced_calls,
+            finish_reason=sample.finish_reason,
+            repair_level=sample.repair_level,
             clean=clean,
             judgements=judged.judgements,
         )
@@ -393,42 +318,12 @@ def _results(checks: Sequence[AnyCheck], subject: Subject) -> tuple[CheckResult,
     return examine(SchemaCheck(check="schema"), subject).unweighted(), *found
 
 
-def _no_answer(given: Given) -> tuple[CheckResult, ...]:
+def _no_answer(sample: Sample) -> tuple[CheckResult, ...]:
     """What came of the one check that an answer without a valid object fails."""
-    if given.outcome is not Outcome.FAILED:
+    if sample.outcome is not Outcome.FAILED:
         return ()
-    shown = given.text[:_SHOWN] if given.text else None
-    return (CheckResult("schema", "schema", False, 1, 0, given.reason or "", None, shown),)
-
-
-def _sample(
-    repeat: int,
-    given: Given,
-    outcome: Outcome,
-    checks: tuple[CheckResult, ...],
-    judge_costs: tuple[Cost, ...] = (),
-    why: str | None = None,
-) -> Sample:
-    return Sample(
-        repeat,
-        outcome,
-        answer=given.answer,
-        text=given.text,
-        failure=given.failure,
-        reason=why or given.reason,
-        checks=checks,
-        source=given.source,
-        tokens=given.tokens,
-        costs=given.costs,
-        judge_costs=judge_costs,
-        unpriced_calls=given.unpriced_calls,
-        calls=given.calls,
-        latency_ms=given.latency_ms,
-        first_token_ms=given.first_token_ms,
-        finish_reason=given.finish_reason,
-        repair_level=given.repair_level,
-        upstream_model=given.upstream_model,
-    )
+    shown = sample.text[:_SHOWN] if sample.text else None
+    return (CheckResult("schema", "schema", False, 1, 0, sample.reason or "", None, shown),)
 
 
 def _first(errors: BaseExceptionGroup) -> BaseException:

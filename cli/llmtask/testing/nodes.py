@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llmtask.errors import LlmtaskError
-from llmtask.testing.engine import Item, items_of
+from llmtask.testing.items import Item, items_of
 from llmtask.testing.run import ItemKey, ItemResult, Outcome
 from llmtask.testing.runner import Runner, runner_of
 from llmtask.testing.suite import load_suite

@@ -14,7 +14,7 @@ from llmtask.errors import LlmtaskError, UsageError
 from llmtask.money import NANOS, Cost, Currency
 from llmtask.prices import get_cost
 from llmtask.project import CONFIG, Project, load_project
-from llmtask.testing.engine import Item, Selection
+from llmtask.testing.items import Item, Selection
 from llmtask.testing.run import ItemKey, ItemResult, Run
 from llmtask.testing.session import Options, Session
 from llmtask.testing.store import Store, store_path

@@ -14,7 +14,8 @@ from llmtask.money import Cost
 from llmtask.project import Project
 from llmtask.testing.answers import Answers
 from llmtask.testing.cassettes import Cassettes, require_folder
-from llmtask.testing.engine import Engine, Item
+from llmtask.testing.engine import Engine
+from llmtask.testing.items import Item
 from llmtask.testing.run import ANSWERED, ItemKey, ItemResult, Outcome, Run, Source
 from llmtask.testing.store import Store, likeness, new_run_id
 from llmtask.usage import UsageLog

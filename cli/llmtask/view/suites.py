@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmtask.money import Cost
-from llmtask.testing.engine import Item
+from llmtask.testing.items import Item
 from llmtask.testing.run import ItemResult, Outcome, Run
 from llmtask.testing.session import Session
 from llmtask.testing.statistics import Rate
