@@ -1,6 +1,7 @@
 """`llmtask test` as a process, against the loopback vendors: verdicts, exit codes, rows, money, what is kept."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -447,6 +448,16 @@ def test_pytest_alone_runs_suites_too(bench: Bench, deepseek: VendorServer) -> N
     assert strict.returncode == 0
     assert "1 passed, 3 deselected" in strict.stdout
     assert len(deepseek.requests) == 3
+
+
+def test_a_worker_of_xdist_says_to_leave_it_out(bench: Bench, deepseek: VendorServer) -> None:
+    bench.suite(1)
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    env = {**os.environ, "PYTEST_XDIST_WORKER": "gw0"}
+    ran = subprocess.run(argv, cwd=bench.project.root, env=env, capture_output=True, text=True, check=False)
+    assert ran.returncode != 0
+    assert "leave -n out, and say --llm-concurrency" in ran.stdout
+    assert not deepseek.requests
 
 
 def test_a_users_own_pytest_set_up_is_left_alone(bench: Bench, deepseek: VendorServer) -> None:

@@ -3,6 +3,7 @@
 No answer is an ERROR (in `setup`), a bad answer is a FAILURE (in `runtest`): in the terminal, in JUnit, under `--lf`.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ class SuiteNode(pytest.File):
         Raises:
             CollectError: The suite cannot be run as it is.
         """
+        if os.environ.get("PYTEST_XDIST_WORKER"):
+            message = "suites make many calls at once by themselves: leave -n out, and say --llm-concurrency"
+            raise self.CollectError(message)
         runner = runner_of(self.config)
         try:
             project = runner.project_of(self.path)

@@ -1,6 +1,5 @@
 """Runs what pytest has collected of suites: the answers come in the background, pytest's items wait for their own."""
 
-import os
 import re
 from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass, field, replace
@@ -135,9 +134,6 @@ class Runner:
 
     def _start(self, nodes: "list[CaseNode]", most_failures: int | None) -> None:
         """Begin to ask; end pytest where something cannot be asked."""
-        if os.environ.get("PYTEST_XDIST_WORKER"):
-            message = "suites make many calls at once by themselves: leave -n out, and say --llm-concurrency"
-            self.refuse(UsageError(message))
         try:
             self._open(nodes, most_failures)
             for one in self.sessions.values():
