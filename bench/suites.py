@@ -59,11 +59,11 @@ EVIDENCE = [
 ]
 ANSWER = {
     "match_score": 78,
-    "overall_assessment": "No posting was given, so this is judged as a senior product analyst. You have shown that your "
-    "experiments change what a team ships. The greatest risk is that nothing here shows work with dbt. Apply.",
+    "overall_assessment": "No posting was given, so this is judged as a senior product analyst. You have shown that "
+    "your experiments change what a team ships. The greatest risk is that nothing here shows work with dbt. Apply.",
     "strengths": [{"point": "You have proved this with results of your own.", "evidence": quote} for quote in EVIDENCE],
     "weaknesses": [
-        {"point": "The resume does not show any work with dbt.", "suggestion": "Take a course and say so in the letter."},
+        {"point": "The resume shows no work with dbt.", "suggestion": "Take a course, and say so in a letter."},
         {"point": "It is not clear how large the team was.", "suggestion": "Add the number of people to each job."},
     ],
     "cover_letter_script": "Dear hiring team, I turn unclear questions into experiments that teams act on. " * 5,
@@ -120,10 +120,11 @@ class Vendor:
     """The vendor's process."""
 
     def __init__(self, chunk_chars: int) -> None:
+        """Start it; from here on this process and those that it starts keep off its core."""
         own = None
         if hasattr(os, "sched_setaffinity") and len(cores := sorted(os.sched_getaffinity(0))) > 1:
             own = cores[0]
-            os.sched_setaffinity(0, {cores[1]})  # this process, and the runners, which it starts
+            os.sched_setaffinity(0, {cores[1]})
         context = multiprocessing.get_context("spawn")
         self._control, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, own, chunk_chars), daemon=True)
@@ -137,6 +138,7 @@ class Vendor:
         return found
 
     def close(self) -> None:
+        """End it."""
         self._control.send(None)
         self._process.join()
 
@@ -173,6 +175,7 @@ class Bench:
     """A project with suites of any size, and the commands over them."""
 
     def __init__(self, folder: Path, vendor: Vendor) -> None:
+        """Make the project in a folder."""
         self.folder, self.vendor = folder, vendor
         (folder / "tests").mkdir()
         (folder / "config.yaml").write_text(
@@ -309,7 +312,7 @@ def promptfoo(bench: Bench, count: int, command: Sequence[str]) -> Command:
         "tests": [{"vars": {"user": user["content"]}} for _, user in messages],
     }
     folder = bench.folder / "promptfoo"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     asked = [{"role": "system", "content": "{{system}}"}, {"role": "user", "content": "{{user}}"}]
     (folder / "prompt.json").write_text(json.dumps(asked), encoding="utf-8")
     (folder / "promptfooconfig.json").write_text(json.dumps(document), encoding="utf-8")
@@ -398,7 +401,9 @@ def arguments() -> Any:
 def main() -> None:
     given = arguments()
     pieces = -(-len(json.dumps(ANSWER)) // given.chunk_chars)
-    print(f"{given.cases} cases x {len(CHECKS)} checks, answers of {ANSWER_S} s in {pieces} pieces, {CONCURRENCY} at once")
+    print(
+        f"{given.cases} cases x {len(CHECKS)} checks, {CONCURRENCY} at once; answers of {ANSWER_S} s in {pieces} pieces"
+    )
     print(f"load average {os.getloadavg()[0]:.1f} at the start\n")
     print(f"{'':44} {'s':>7} {'CPU s':>7} {'MB':>6} {'ratio':>6} {'bound':>12}")
     with benched(given.chunk_chars) as bench:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.messages import HumanMessage, SystemMessage  # noqa: TID253  # a script, and what it measures
 
 from llmtask.project import load_project
 from llmtask.providers import get_model

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI  # noqa: TID253  # a script, and what it measures
 from pydantic_evals import Case, Dataset
 from pydantic_evals.evaluators import Evaluator, EvaluatorContext
 
@@ -21,25 +21,37 @@ FOREIGN = re.compile("[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
 
 @dataclass
 class Between(Evaluator[Messages, Any]):
+    """A number lies in a range."""
+
     def evaluate(self, ctx: EvaluatorContext[Messages, Any]) -> bool:
+        """Whether it is so."""
         return 60 <= ctx.output["match_score"] <= 90
 
 
 @dataclass
 class Length(Evaluator[Messages, Any]):
+    """A list is so long."""
+
     def evaluate(self, ctx: EvaluatorContext[Messages, Any]) -> bool:
+        """Whether it is so."""
         return 3 <= len(ctx.output["strengths"]) <= 6
 
 
 @dataclass
 class Grounded(Evaluator[Messages, Any]):
+    """Quotes are in the input."""
+
     def evaluate(self, ctx: EvaluatorContext[Messages, Any]) -> bool:
+        """Whether it is so."""
         return all(one["evidence"] in ctx.inputs[1]["content"] for one in ctx.output["strengths"])
 
 
 @dataclass
 class Language(Evaluator[Messages, Any]):
+    """No letter is of another language's."""
+
     def evaluate(self, ctx: EvaluatorContext[Messages, Any]) -> bool:
+        """Whether it is so."""
         return not FOREIGN.search(json.dumps(ctx.output, ensure_ascii=False))
 
 

@@ -7,10 +7,7 @@ import sys
 from pathlib import Path
 
 from llmtask.project import load_project
-from llmtask.testing.engine import items_of
-from llmtask.testing.session import Options, Session
-from llmtask.testing.store import Store, store_path
-from llmtask.testing.suite import load_suite
+from llmtask.testing import Options, Session, Store, items_of, load_suite, store_path
 from llmtask.usage import UsageLog
 from llmtask.view.suites import Watch, show_run
 

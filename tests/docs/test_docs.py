@@ -64,22 +64,35 @@ def test_readmes_python_runs_as_it_stands(tmp_path: Path) -> None:
     assert '"match_score"' in ran.stdout
 
 
-def test_readmes_llmtask_commands_are_accepted(tmp_path: Path) -> None:
-    (tmp_path / "resume.md").write_text("Engineer since 2020, wants a senior role.", encoding="utf-8")
+def test_readmes_llmtask_commands_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("resume.md", "posting.md"):
+        (tmp_path / name).write_text("Engineer since 2020, wants a senior role.", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
     lines = [
         line.split("  #")[0]
         for block in blocks(README, "sh")
         for line in block.splitlines()
         if line.startswith("llmtask")
     ]
-    assert len(lines) >= 6
+    assert len(lines) >= 10
     for line in lines:
-        argv = shlex.split(
-            line.replace("resume.md", str(tmp_path / "resume.md")).replace("posting.md", str(tmp_path / "resume.md"))
-        )[1:]
-        extra = ["--dry-run"] if argv[0] == "run" else []
-        ran = CliRunner().invoke(app, [*argv, *extra])
-        assert ran.exit_code == 0, (line, ran.stderr)
+        argv = shlex.split(line)[1:]
+        asks = argv[0] == "run" or "--max-cost" in argv  # of a model that has no key here
+        ran = CliRunner().invoke(app, [*argv, *(["--dry-run"] if asks else [])])
+        if argv[0] == "compare":
+            assert "no run 'main'" in ran.stderr, (line, ran.stderr)
+        else:
+            assert ran.exit_code == 0, (line, ran.stderr)
+        if argv[0] == "init":
+            monkeypatch.chdir(tmp_path / argv[1])
+
+
+def test_readmes_suite_is_one(tmp_path: Path) -> None:
+    [suite] = [block for block in blocks(README, "yaml") if "task:" in block]
+    assert CliRunner().invoke(app, ["init", str(tmp_path)]).exit_code == 0
+    path = tmp_path / "tests" / "match.llm.yaml"
+    path.write_text(suite, encoding="utf-8")
+    assert [case.locales for case in load_suite(load_project(tmp_path), path).cases] == [("zh", "en")]
 
 
 def test_a_task_is_added_as_the_guide_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +108,8 @@ def test_a_task_is_added_as_the_guide_says(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_every_config_in_the_guide_is_a_whole_config(tmp_path: Path) -> None:
-    for text in [*blocks(README, "yaml"), *(block for block in blocks(PROJECT, "yaml") if "providers:" in block)]:
+    configs = [block for block in blocks(README, "yaml") if "task:" not in block]
+    for text in [*configs, *(block for block in blocks(PROJECT, "yaml") if "providers:" in block)]:
         (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
         assert load_project(tmp_path).config.providers
 

@@ -427,6 +427,36 @@ def test_a_judge_is_a_task_with_a_prompt_per_locale_whose_calls_are_paid_and_log
     assert sum(cost.nanos for cost in ended.run.paid) == sum(row.cost_nanos or 0 for row in rows)
 
 
+def test_a_check_that_cannot_be_made_fails_the_answer_and_not_the_run(bench: Bench, deepseek: VendorServer) -> None:
+    answered(deepseek, lambda _: GOOD)
+    (bench.project.root / "checks").mkdir()
+    (bench.project.root / "checks" / "mine.py").write_text(
+        "import sys\ndef leave(answer, subject): print('said'); sys.exit(0)\n", encoding="utf-8"
+    )
+    wrong = "check: value, at: length(match_score), between: [1, 3]"
+    checks = [f"{{{wrong}}}", f"{{{wrong}, not: true}}", "{check: function, call: 'mine:leave'}", "{check: schema}"]
+    cases = (
+        f"  - {{name: c{n}, inputs: {{resume: '{RESUME}'}}, checks: [{check}]}}\n" for n, check in enumerate(checks)
+    )
+    bench.suite("".join(cases))
+    ended = bench.test(code=1)
+    assert list(bench.outcomes(ended).values()) == ["failed", "failed", "failed", "passed"]
+    assert "cannot be made (JMESPathTypeError: " in ended.stdout
+    assert "mine:leave fails (SystemExit: 0)" in ended.stdout
+    assert "said" not in ended.stdout
+
+
+def test_what_cannot_be_kept_ends_the_run_with_a_sentence_and_never_with_0(
+    bench: Bench, deepseek: VendorServer
+) -> None:
+    answered(deepseek, lambda _: GOOD)
+    bench.suite(3)
+    (bench.folder / "file").write_text("no folder", encoding="utf-8")
+    ended = bench.test("--record", str(bench.folder / "file"), code=3)
+    assert "cannot be written (Not a directory); name another folder with --record" in ended.stderr
+    assert len(bench.log.latest(9)) == len(deepseek.requests)
+
+
 def test_pytest_alone_runs_suites_too(bench: Bench, deepseek: VendorServer) -> None:
     answered(deepseek, lambda request: LOW if "c1;" in said(request) else GOOD)
     bench.suite(3)

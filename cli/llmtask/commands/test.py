@@ -149,8 +149,9 @@ def run_suites(
     arguments = [f"{option}={value}" for option, value in wanted.items() if value is not None]
     arguments += ["--lf"] * last_failed + ["--collect-only"] * dry_run
     code = launch(loaded, paths or [], arguments, [runner])
-    if dry_run:
+    if dry_run and runner.chosen and not runner.errors:
         show_plan(runner.chosen)
+        return
     for run in runner.runs:
         show_run(run, runner.notes)
         for path in outputs.write(run, loaded, outputs.compared(run, loaded, results)):

@@ -276,6 +276,7 @@ class Engine:
         return Subject(
             answer=sample.answer,
             inputs=item.case.inputs,
+            sources=item.case.sources,
             locale=item.key.locale,
             project=self._project,
             latency_ms=sample.latency_ms,

@@ -66,10 +66,11 @@ def verdict(runner: Runner, code: int) -> ExitCode:
 
     Raises:
         LlmtaskError: What kept the suites from being run, or a usage error where nothing was chosen.
+        Exception: A bug ended them.
         KeyboardInterrupt: They were broken off.
     """
-    if runner.errors:
-        raise runner.errors[0]
+    for error in (*runner.errors, *runner.bugs):
+        raise error
     if code == pytest.ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
     if code == pytest.ExitCode.NO_TESTS_COLLECTED and not runner.chosen:
@@ -84,7 +85,9 @@ def verdict(runner: Runner, code: int) -> ExitCode:
         Outcome.ERROR: ExitCode.PROVIDER,
         Outcome.SKIPPED: ExitCode.PROVIDER,
     }
-    return next((exit_code for outcome, exit_code in codes.items() if found[outcome]), ExitCode.DONE)
+    is_whole = found.total() == len(runner.chosen)  # else it was stopped, and nothing that came of it is bad
+    otherwise = ExitCode.DONE if is_whole else ExitCode.PROVIDER
+    return next((exit_code for outcome, exit_code in codes.items() if found[outcome]), otherwise)
 
 
 def _suites(project: Project, paths: Sequence[str]) -> Iterator[str]:

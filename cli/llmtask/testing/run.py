@@ -1,5 +1,6 @@
 """What a run of suites gave: its items, every time that each was asked, and what it cost; as JSON and back."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -180,10 +181,10 @@ class Run:
         return document
 
 
-def counts(items: Iterable[ItemResult]) -> dict[Outcome, int]:
+def counts(items: Iterable[ItemResult]) -> Counter[Outcome]:
     """How many items came to each outcome; every outcome is there."""
     outcomes = [item.outcome for item in items]
-    return {outcome: outcomes.count(outcome) for outcome in Outcome}
+    return Counter({outcome: outcomes.count(outcome) for outcome in Outcome})
 
 
 def run_from_json(document: Any, what: str) -> Run:

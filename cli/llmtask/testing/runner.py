@@ -54,7 +54,9 @@ class Runner:
         """Take what was asked for, and whom to tell of each session before it asks anything, and of the end."""
         self.settings = settings
         self.errors: list[LlmtaskError] = []
-        """What kept suites from being run."""
+        """What kept suites from being run, or from being run to the end."""
+        self.bugs: list[BaseException] = []
+        """What ended them that should not be."""
         self.sessions: dict[Path, Session] = {}
         self.runs: list[Run] = []
         """The records, when all is over."""
@@ -160,6 +162,8 @@ class Runner:
         """Take the records, and close what is open."""
         self.runs = [one.finish() for one in self.sessions.values()]
         self.notes = [note for one in self.sessions.values() for note in one.engine.notes]
+        for error in filter(None, (one.error for one in self.sessions.values())):
+            (self.errors if isinstance(error, LlmtaskError) else self.bugs).append(error)  # type: ignore[arg-type]
         self._ended()
         for store in self._stores:
             store.close()

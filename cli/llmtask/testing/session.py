@@ -100,6 +100,8 @@ class Session:
         self._task: asyncio.Task[list[ItemResult]] | None = None
         self._thread = threading.Thread(target=self._run, name="llmtask")
         self._is_stopped = False
+        self.error: BaseException | None = None
+        """What ended the run before it was over."""
 
     def start(self) -> None:
         """Begin to ask."""
@@ -156,6 +158,8 @@ class Session:
         try:
             asyncio.run(self._ask())
         except BaseException as error:  # noqa: BLE001  # whoever waits for a result raises it
+            if not isinstance(error, asyncio.CancelledError):
+                self.error = error
             for future in self._results.values():
                 if not future.done():
                     future.set_exception(error)

@@ -126,3 +126,7 @@ def test_what_is_allowed_is_not_told() -> None:
 
 def test_a_fact_is_told_once() -> None:
     assert invented("77 and 77", [""]) == [Fact(FactKind.NUMBERS, "77")]
+
+
+def test_a_full_width_comma_hides_no_date_behind_it() -> None:
+    assert invented("2023.05", ["青禾酒店，2023.05 – 至今"], list(FactKind), []) == []

@@ -234,3 +234,15 @@ def test_importing_the_checks_imports_no_detector() -> None:
     code = f"import sys, json, llmtask.testing.text; print(json.dumps([*{heavy} & {{*sys.modules}}]))"
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "cli")
     assert json.loads(made.stdout) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "### Embedded Engineer, 微澜智能科技（苏州）有限公司",
+        "Results come first, duties follow.",
+        "Experiment methods come first;",
+    ],
+)
+def test_what_suites_of_ours_came_across_is_english(text: str) -> None:
+    assert wrong_language(text, "en") is None

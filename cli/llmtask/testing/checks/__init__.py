@@ -101,7 +101,11 @@ class CheckResult:
 
 def examine(check: Check, subject: Subject) -> CheckResult:
     """Look at an answer, the other way round where the check is negated."""
-    finding = check.find(subject)
+    try:
+        finding = check.find(subject)
+    except Exception as error:  # noqa: BLE001  # such as a JMESPath function that does not fit this answer
+        reason = f"cannot be made ({type(error).__name__}: {error})"
+        return CheckResult(check.kind, check.title, False, check.weight, 0, reason, None, None)
     passed = finding.holds is not check.negated
     score = finding.score if finding.score is not None and not check.negated else float(passed)
     reason = f"must not be so: {finding.text}" if check.negated and not passed else finding.text

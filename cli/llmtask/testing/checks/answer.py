@@ -272,7 +272,8 @@ class FactsCheck(Check):
 
 
 def _sources(subject: Subject, names: list[str] | None) -> list[str]:
-    return [text for name, text in subject.inputs.items() if names is None or name in names]
+    sources = subject.inputs if subject.sources is None else subject.sources
+    return [text for name, text in sources.items() if names is None or name in names]
 
 
 class UnmovedCheck(Check):

@@ -44,6 +44,8 @@ class Subject:
     unpriced_calls: int = 0
     finish_reason: str | None = None
     repair_level: str | None = None
+    sources: Mapping[str, str] | None = None
+    """The input without what is planted in it; the same where it is left out."""
     clean: Any = None
     """The answer of the case that this one is based on."""
     judgements: Mapping[Any, Sequence[Any]] = field(default_factory=dict)

@@ -1,5 +1,7 @@
 """Checks on how the answer came: validity, time, money, tokens, its end; and checks written in Python."""
 
+import contextlib
+import sys
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
 
@@ -176,8 +178,9 @@ class FunctionCheck(Check):
         """Call it."""
         function = load_object(subject.project, "checks", self.call)
         try:
-            given = function(subject.answer, subject, **self.args)
-        except Exception as error:  # noqa: BLE001  # a user's function may fail in any way Python can
+            with contextlib.redirect_stdout(sys.stderr):  # what it prints is no part of the report
+                given = function(subject.answer, subject, **self.args)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a user's function may fail in any way Python can
             return Finding(holds=False, text=f"{self.call} fails ({type(error).__name__}: {error})")
         result, reason = given if isinstance(given, tuple) else (given, None)
         score = float(result)

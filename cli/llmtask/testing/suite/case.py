@@ -15,6 +15,8 @@ class Case:
     file: CaseFile
     inputs: dict[str, str]
     """Text per variable, planted text included."""
+    sources: dict[str, str]
+    """Text per variable without what is planted: what an answer may rest on."""
     images: tuple[Image, ...]
     locales: tuple[str, ...]
     checks: tuple[AnyCheck, ...]

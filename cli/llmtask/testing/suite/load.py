@@ -95,7 +95,8 @@ class _Reader:
         self._read[case.name] = _Read(place, locales, documents)
         images = tuple(document for document in documents.values() if isinstance(document, Image))
         checks = (*self._file.checks, *case.checks)
-        read = Case(case, _planted(case, place, documents), images, locales, checks)
+        texts = {name: document for name, document in documents.items() if isinstance(document, str)}
+        read = Case(case, _planted(case, place, texts), texts, images, locales, checks)
         self._vetting.require(case.checks, place)
         self._vetting.require_looked(case.checks, locales, place, f"case {case.name!r} is not")
         self._vetting.require_for(read, self._place, place)
@@ -147,9 +148,9 @@ class _Reader:
         return self._files[name, path]
 
 
-def _planted(case: CaseFile, place: Place, documents: Mapping[str, str | Image]) -> dict[str, str]:
+def _planted(case: CaseFile, place: Place, sources: Mapping[str, str]) -> dict[str, str]:
     """The texts of a case, with what is planted in them."""
-    texts = {name: document for name, document in documents.items() if isinstance(document, str)}
+    texts = dict(sources)
     for name, text in case.plant.items():
         if name not in texts:
             message = f"plant: the case has no text {name!r}{did_you_mean(name, texts)}"

@@ -54,7 +54,7 @@ _MONTHS = {
 _MONTH = r"(?P<name>jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _YEAR = r"(?P<year>(?:19|20)\d{2})"
 _DATES = tuple(
-    re.compile(rf"(?<![\d.,]){pattern}(?![\d,]*\d)", re.IGNORECASE)
+    re.compile(rf"(?<![\d.])(?<!\d,){pattern}(?![\d,]*\d)", re.IGNORECASE)
     for pattern in (
         rf"{_YEAR}\s?[-./年]\s?(?P<month>1[0-2]|0?[1-9])(?:\s?[-./月]\s?(?P<day>3[01]|[12]\d|0?[1-9])日?|\s?月)?",
         rf"(?P<day>[0-3]?\d)(?:st|nd|rd|th)?\s{_MONTH},?\s+{_YEAR}",

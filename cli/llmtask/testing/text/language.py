@@ -116,7 +116,7 @@ _QUOTES = re.compile(
     r"|\([^()\n]{0,400}\)|（[^（）\n]{0,400}）|［[^［］\n]{0,400}］|\[[^\[\]\n]{0,400}\]"
 )
 _ORGANISATION = re.compile(
-    f"[{_HAN}]{{1,24}}?(?:\\s?(?:有限)?公司|集团|大学|学院|银行|医院|研究院|研究所|事务所|中学|有限責任公司|集團|大學|學院|銀行|醫院)"
+    f"[{_HAN}][{_HAN}（）()]{{0,23}}?(?:\\s?(?:有限)?公司|集团|大学|学院|银行|医院|研究院|研究所|事务所|中学|有限責任公司|集團|大學|學院|銀行|醫院)"
 )
 _SHOWN = 60
 
@@ -161,7 +161,9 @@ def wrong_language(text: str, locale: str, ignore: Collection[str] = ()) -> str 
         UsageError: As `require_detector`.
     """
     target = _target(locale)
-    for begin, sentence in _sentences(_bared(text, ignore)):
+    own = _OWN_SCRIPTS.get(target.language, {target.script})
+    named = text if "Han" in own else _ORGANISATION.sub(_blank, text)  # 某某科技（苏州）有限公司: before brackets go
+    for begin, sentence in _sentences(_bared(named, ignore)):
         found = _foreign(sentence, target)
         if found:
             shown = " ".join(text[begin : begin + len(sentence)].split())
@@ -328,6 +330,8 @@ _PARTICLES = frozenset(
             "i",
         ),
         *("in", "la", "le", "no", "of", "per", "und", "van", "von", "y", "zu"),
+        # words of English, too
+        *("come", "con", "dit", "door", "dove", "fin", "men", "plus", "pour", "son", "tot", "war"),
     }
 )
 
