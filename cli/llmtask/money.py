@@ -10,6 +10,8 @@ Currency = Literal["CNY", "USD", "EUR"]
 NANOS = 1_000_000_000
 """Nano-units in a unit of currency. Prices of three decimals for a million tokens are whole numbers of them a token."""
 
+_SYMBOLS = {"CNY": "¥", "USD": "$", "EUR": "€"}
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -32,3 +34,10 @@ def sums(costs: Iterable[Cost | None]) -> tuple[Cost, ...]:
         if cost is not None:
             nanos[cost.currency] = nanos.get(cost.currency, 0) + cost.nanos
     return tuple(Cost(amount, currency) for currency, amount in nanos.items())
+
+
+def amount_text(amount: Decimal, currency: str) -> str:
+    """An amount for people, rounded to a millionth, such as ¥0.002831."""
+    places = amount.normalize().as_tuple().exponent
+    digits = 2 if not isinstance(places, int) else min(max(2, -places), 6)
+    return f"{_SYMBOLS.get(currency, currency + ' ')}{amount:,.{digits}f}"

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
+from llmtask.money import amount_text
 from llmtask.testing.compare import Change, Comparison, Moved, Pairing
-from llmtask.view import words
 from llmtask.view.console import answer, harmless, note
 from llmtask.view.tables import table
 
@@ -41,7 +41,7 @@ def _amount(value: float, unit: str) -> str:
     """A value with its unit: `92.5 %`, `1,240 ms`, `¥0.001812`, `312.4`, `0.917`."""
     if unit in ("points", "ms", "tokens", ""):
         return _number(value, unit) + {"points": " %", "ms": " ms"}.get(unit, "")
-    return words.money(Decimal(f"{value:.6f}"), unit)
+    return amount_text(Decimal(f"{value:.6f}"), unit)
 
 
 def _number(value: float, unit: str) -> str:

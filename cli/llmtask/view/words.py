@@ -3,29 +3,20 @@
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from llmtask.money import Cost
+from llmtask.money import Cost, amount_text
 
 if TYPE_CHECKING:
     from llmtask.tokens import Tokens  # brings the project's models, which a report of the log does without
 
-_SYMBOLS = {"CNY": "¥", "USD": "$", "EUR": "€"}
-
-
-def money(amount: Decimal, currency: str) -> str:
-    """An amount, exact to a millionth, such as ¥0.002831."""
-    places = amount.normalize().as_tuple().exponent
-    digits = 2 if not isinstance(places, int) else min(max(2, -places), 6)
-    return f"{_SYMBOLS.get(currency, currency + ' ')}{amount:,.{digits}f}"
-
 
 def cost(value: Cost | None) -> str:
     """A cost, or that there is no price for it."""
-    return money(value.amount, value.currency) if value else "unpriced"
+    return amount_text(value.amount, value.currency) if value else "unpriced"
 
 
 def costs(amounts: dict[str, Decimal], unpriced: int, unfinished: int) -> str:
     """The costs of a group: one amount per currency, and how many calls are in none of them."""
-    parts = [money(amount, currency) for currency, amount in amounts.items()]
+    parts = [amount_text(amount, currency) for currency, amount in amounts.items()]
     if unpriced:
         parts.append(f"{unpriced:,} unpriced")
     if unfinished:

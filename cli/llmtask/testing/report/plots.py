@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from math import ceil, floor, log10
 
-from llmtask.money import Currency
+from llmtask.money import Currency, amount_text
 from llmtask.testing.compare import Change
 from llmtask.testing.report import words
 from llmtask.testing.run import Outcome
@@ -115,4 +115,4 @@ def _scale(most: float, write: Callable[[float], str]) -> tuple[Callable[[float]
 
 
 def _money(value: float, currency: str) -> str:
-    return words.money(Decimal(f"{value:.6f}"), currency)
+    return amount_text(Decimal(f"{value:.6f}"), currency)

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Literal
 
-from llmtask.money import Cost
+from llmtask.money import Cost, amount_text
 from llmtask.testing.compare import QUALITY, Change, Kind, Verdict
 
 Language = Literal["en", "zh"]
 
-_SYMBOLS = {"CNY": "¥", "USD": "$", "EUR": "€"}
 _RATES = (Kind.PASSES, Kind.CHECK)
 _PLACES = {"points": 1, "ms": 0, "tokens": 1, "": 3}
 """Decimals of a comparison's units that are no currency."""
@@ -244,16 +243,9 @@ def percent(value: float) -> str:
     return f"{whole}%"
 
 
-def money(amount: Decimal, currency: str) -> str:
-    """An amount, rounded to a millionth, such as ¥0.002831."""
-    places = amount.normalize().as_tuple().exponent
-    digits = 2 if not isinstance(places, int) else min(max(2, -places), 6)
-    return f"{_SYMBOLS.get(currency, currency + ' ')}{amount:,.{digits}f}"
-
-
 def costs(amounts: Iterable[Cost]) -> str:
     """Amounts, one per currency; a dash where there is none."""
-    return " + ".join(money(cost.amount, cost.currency) for cost in amounts) or "–"
+    return " + ".join(amount_text(cost.amount, cost.currency) for cost in amounts) or "–"
 
 
 def seconds(milliseconds: float) -> str:
@@ -274,7 +266,7 @@ def amount(value: float, unit: str, *, signed: bool = False) -> str:
     if unit in _PLACES:
         text = f"{size:,.{_PLACES[unit]}f}{_SUFFIXES.get(unit, '')}"
     else:
-        text = money(Decimal(f"{size:.6f}"), unit)
+        text = amount_text(Decimal(f"{size:.6f}"), unit)
     text = text.replace("%", " pp") if signed else text
     return f"{_sign(value, text)}{text}" if signed else text
 
