@@ -91,7 +91,7 @@ class Prompt:
     @property
     def hash(self) -> str:
         """12 hex digits that change with every change of the templates: the prompt's version in the usage log."""
-        return _digest(self.file.system, self.file.user, *self.locale_file.model_dump().values())[:12]
+        return _version(self.file.system, self.file.user, *self.locale_file.model_dump().values())
 
     def render(self, values: Mapping[str, str], images: frozenset[str] = frozenset()) -> tuple[str, str]:
         """The system and the user message.
@@ -323,6 +323,11 @@ def _environment() -> "SandboxedEnvironment":
     environment.filters["document"] = document
     environment.globals.clear()
     return environment  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=256)
+def _version(*templates: str) -> str:
+    return _digest(*templates)[:12]
 
 
 def _digest(*parts: str) -> str:
