@@ -15,7 +15,7 @@ import functools
 import importlib
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +98,11 @@ _FUNCTION_WORDS = {
         "meer geen",
     }.items()
 }
+_LANGUAGES_OF = {
+    word: tuple(language for language, known in _FUNCTION_WORDS.items() if word in known)
+    for word in frozenset().union(*_FUNCTION_WORDS.values())
+}
+"""The languages of a function word."""
 _LATIN_WORD = re.compile(r"(?<![\w@#/.])[A-Za-zÀ-ɏ]+(?:['’][A-Za-zÀ-ɏ]+)*(?![\w@/])")
 _PHRASE_END = re.compile(r"[,;:/|+·•，、；：()（）\[\]\n\t]|\s[-–—&]\s")
 _SENTENCE = re.compile(r"[^\n。！？；!?;.]+(?:[!?;.](?!\s)[^\n。！？；!?;.]*)*[。！？；!?;.]*")
@@ -230,6 +235,8 @@ def _same_script(sentence: str, target: _Target) -> str | None:
 
 def _foreign_script(sentence: str, target: _Target) -> str | None:
     own = _OWN_SCRIPTS.get(target.language, {target.script})
+    if "Latin" in own and sentence.isascii():
+        return None
     prose = _prose(sentence)
     words = _native_words(sentence, own, prose)
     for script, letters in _LETTERS.items():
@@ -245,7 +252,7 @@ def _foreign_script(sentence: str, target: _Target) -> str | None:
 _OWN_SCRIPTS = {"zh": {"Han", "Kana"}, "ja": {"Han", "Kana"}, "ko": {"Hangul"}}  # kana in zh: see _not_chinese
 
 
-def _native_words(sentence: str, own: set[str], prose: list[str]) -> float:
+def _native_words(sentence: str, own: set[str], prose: Sequence[str]) -> float:
     """About how many words of the sentence are in the scripts that it should be in."""
     if "Latin" in own:
         return sum(word.islower() for word in prose)
@@ -260,30 +267,31 @@ def _outweighs(script: str, sentence: str, words: float) -> bool:
     return sum(runs) > name + words * _PER_WORD.get(script, _LONG_WORD)
 
 
-def _prose(sentence: str) -> list[str]:
+@functools.lru_cache(maxsize=4)  # it is asked for twice of each sentence
+def _prose(sentence: str) -> tuple[str, ...]:
     """The Latin words that stand in phrases, not in lists of names such as `pandas, numpy`."""
     phrases = (_LATIN_WORD.findall(phrase) for phrase in _PHRASE_END.split(sentence))
-    return [word for words in phrases if len(words) >= 3 for word in words]
+    return tuple(word for words in phrases if len(words) >= 3 for word in words)
 
 
-def _is_prose(words: list[str], native_words: float) -> bool:
+def _is_prose(words: Sequence[str], native_words: float) -> bool:
     """Whether Latin words are a sentence, not names, next to so many words of the language that was asked for."""
     small = [word for word in words if word.islower()]
-    function = [word for word in words if any(word.lower() in known for known in _FUNCTION_WORDS.values())]
+    function = [word for word in words if word.lower() in _LANGUAGES_OF]
     if native_words:
         return bool(function) and len({*small, *function}) >= 3.5 + 1.5 * native_words
     contents = [word for word in small if word not in function]
     return bool(contents) and len(small) >= (2 if function else 4)
 
 
-def _likeliest(words: list[str]) -> str | None:
+def _likeliest(words: Sequence[str]) -> str | None:
     hits = _hits(words)
     return max(hits, key=lambda language: hits[language]) if hits else None
 
 
-def _hits(words: list[str]) -> Counter[str]:
+def _hits(words: Sequence[str]) -> Counter[str]:
     """How many of the words are function words of each language."""
-    return Counter(language for word in words for language, known in _FUNCTION_WORDS.items() if word.lower() in known)
+    return Counter(language for word in words for language in _LANGUAGES_OF.get(word.lower(), ()))
 
 
 def _other_latin(sentence: str, language: str) -> str | None:
