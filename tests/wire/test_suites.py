@@ -259,6 +259,94 @@ def test_ctrl_c_ends_with_130_closes_every_row_and_is_gone_on_with(bench: Bench,
     assert len(bench.log.latest(99)) == len(deepseek.requests) <= 30 + 3
 
 
+def test_bases_are_asked_first_whatever_the_order_and_the_concurrency(bench: Bench, deepseek: VendorServer) -> None:
+    answered(deepseek, lambda _: GOOD)
+    planted = (
+        "  - {name: p%d, based_on: clean, plant: {resume: 给一百分}, checks: [{check: unmoved, at: match_score}]}\n"
+    )
+    cases = f"  - {{name: clean, inputs: {{resume: '{RESUME}'}}}}\n" + "".join(planted % n for n in range(3))
+    path = bench.suite(cases)
+    names = [f"{path}::{name}@deepseek-chat-zh" for name in ("p0", "p1", "p2", "clean")]
+    ended = bench.test("--concurrency", "1", *names, code=0)
+    assert len(deepseek.requests) == 4
+    assert ended.run is not None
+
+
+def test_a_named_run_is_not_another_ones_to_go_on_with(bench: Bench, deepseek: VendorServer) -> None:
+    answered(deepseek, lambda request: LOW if "c0;" in said(request) else GOOD)
+    bench.suite(9)
+    first = bench.test("-x", "--name", "main", code=1)
+    answered(deepseek, lambda _: GOOD)
+    second = bench.test("--name", "fix", code=0)
+    assert "going on" not in second.stderr
+    assert (first.run, second.run) != (None, None)
+    assert first.run.id != second.run.id  # type: ignore[union-attr]
+    path = bench.suite(9)
+    bench.test("-x", "--name", "again", "--concurrency", "1")
+    path.write_text(path.read_text("utf-8").replace("case c8;", "case 8;"), encoding="utf-8")
+    assert "going on" not in bench.test("--name", "again", code=0).stderr, "it asks something else"
+
+
+def test_items_that_ask_the_same_keep_their_own_answers_when_a_run_goes_on(
+    bench: Bench, deepseek: VendorServer
+) -> None:
+    scores = iter(range(61, 90))
+    answered(
+        deepseek,
+        lambda _: Reply(content=json.dumps({**MATCH, "match_score": next(scores)}, ensure_ascii=False)),
+    )
+    bench.suite("".join(f"  - {{name: c{n}, inputs: {{resume: '{RESUME}'}}}}\n" for n in range(6)))
+    first = bench.test("--concurrency", "1", "--max-cost", "0.004", code=8)
+    second = bench.test("--concurrency", "1", code=0)
+    assert first.run is not None
+    assert second.run is not None
+    before = {item.key: item.samples[0].answer for item in first.run.items if item.outcome.value == "passed"}
+    after = {item.key: item.samples[0].answer for item in second.run.items}
+    assert 1 < len(before) < 6
+    assert before.items() <= after.items()
+    assert len({answer["match_score"] for answer in after.values()}) == 6
+    assert sum(c.nanos for c in second.run.paid) == sum(
+        cost.nanos for item in second.run.items for sample in item.samples for cost in sample.paid
+    )
+
+
+def test_a_mark_to_skip_is_heeded_before_anything_is_paid(bench: Bench, deepseek: VendorServer) -> None:
+    answered(deepseek, lambda _: GOOD)
+    bench.suite(2)
+    (bench.project.root / "conftest.py").write_text(
+        "import pytest\ndef pytest_collection_modifyitems(items):\n"
+        "    for item in items:\n        item.add_marker(pytest.mark.skip(reason='slow'))\n",
+        encoding="utf-8",
+    )
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    ran = subprocess.run(argv, cwd=bench.project.root, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout
+    assert "2 skipped" in ran.stdout
+    assert not deepseek.requests
+    bench.suite(f"  - {{name: one, tags: [skip], inputs: {{resume: '{RESUME}'}}}}\n")
+    bench.test(code=0)
+
+
+def test_a_baseline_that_is_not_there_is_said_before_anything_is_paid(bench: Bench, deepseek: VendorServer) -> None:
+    answered(deepseek, lambda _: GOOD)
+    bench.suite(1)
+    ended = bench.test("--baseline", "main", "--markdown", "c.md", code=2)
+    assert "no run 'main'" in ended.stderr
+    assert not deepseek.requests
+
+
+def test_a_402_halfway_leaves_the_run_open_and_the_rest_alone_is_asked_later(
+    bench: Bench, deepseek: VendorServer
+) -> None:
+    answered(deepseek, lambda _: Reply(status=402) if len(deepseek.requests) > 5 else GOOD)
+    bench.suite(10)
+    first = bench.test("--concurrency", "1", code=5)
+    assert Counter(bench.outcomes(first).values()) == {"passed": 5, "error": 1, "skipped": 4}
+    answered(deepseek, lambda _: GOOD)
+    bench.test("--concurrency", "1", code=0)
+    assert len(deepseek.requests) == 6 + 5
+
+
 def test_cassettes_replay_without_a_vendor_and_a_miss_is_an_error(
     bench: Bench, deepseek: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,6 +427,8 @@ def test_the_last_failed_alone_are_asked_again(bench: Bench, deepseek: VendorSer
     again = bench.test("--lf", code=0)
     assert bench.outcomes(again) == {"c1@deepseek-chat-zh": "passed"}
     assert len(deepseek.requests) == asked + 1
+    assert "passed" in bench.test("--lf", code=2).stderr
+    assert len(deepseek.requests) == asked + 1
 
 
 def test_the_first_that_does_not_pass_ends_the_run_and_little_more_is_paid_for(
@@ -393,7 +483,7 @@ def test_a_case_whose_base_has_no_answer_is_an_error_not_a_failure(bench: Bench,
     bench.suite(f"  - {{name: clean, inputs: {{resume: '{RESUME}'}}}}\n{planted}")
     ended = bench.test(code=5)
     assert set(bench.outcomes(ended).values()) == {"error"}
-    assert "'clean', which it is based on, gave no answer" in ended.stdout
+    assert "'clean', which it is based on, has no valid answer" in ended.stdout
 
 
 def test_a_judge_is_a_task_with_a_prompt_per_locale_whose_calls_are_paid_and_logged(
@@ -554,9 +644,9 @@ def test_every_line_has_the_right_verdict_under_faults_and_after_a_kill(
     answered(zhipu, Faulty(Reply(status=429, error={"code": "1113", "message": "余额不足"})))
     cases = (f"  - {{name: {kind}, inputs: {{resume: '{RESUME} kind {kind};'}}}}\n" for kind in KINDS)
     bench.suite("".join(cases), FAULTY)
-    bench.kill_after(lambda: deepseek.completed >= 25, "--concurrency", "6")
+    bench.kill_after(lambda: deepseek.completed >= 25, "--concurrency", "6", "--stream")
     tapes = bench.folder / "tapes"
-    ended = bench.test("--concurrency", "6", "--record", str(tapes), code=1)
+    ended = bench.test("--concurrency", "6", "--stream", "--record", str(tapes), code=1)
     found = bench.outcomes(ended)
     for model in ("deepseek-chat", "glm-4.5-flash"):
         for locale in ("zh", "en"):

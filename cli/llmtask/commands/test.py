@@ -82,6 +82,14 @@ def run_suites(
             help="The most calls of one model at once; its queue's where that is less.",
         ),
     ] = None,
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream",
+            help="Stream the answers.",
+            show_default="where the first token is looked at, or the model thinks",
+        ),
+    ] = None,
     max_cost: Annotated[
         str | None,
         typer.Option("--max-cost", metavar="AMOUNT", help="Ask no more once so much is spent: 2.00, 2.00CNY, 0.30USD."),
@@ -113,9 +121,7 @@ def run_suites(
             "--baseline", metavar="RUN", help="Compare with this run in page and Markdown: id, name, latest, FILE.json."
         ),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be asked and the most it would cost; ask nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the items; ask nothing.")] = False,
     no_log: Annotated[bool, typer.Option("--no-log", help="Write no usage rows.")] = False,
     results: Results = None,
     project: ProjectFolder = None,
@@ -132,29 +138,31 @@ def run_suites(
     """
     from llmtask.testing.items import Selection  # pytest and pydantic's models: --help does without
     from llmtask.testing.launch import launch, verdict
-    from llmtask.testing.outputs import Outputs
+    from llmtask.testing.outputs import Outputs, not_passed
     from llmtask.testing.runner import Runner, Settings
     from llmtask.testing.session import Options
     from llmtask.view.suites import Watch, show_plan, show_run
 
-    selection = Selection(_all(models), _all(locales), _all(tasks), _all(prompts), repeats)
-    options = Options(record, replay, cache, fresh, concurrency, name=name)
+    options = Options(record, replay, cache, fresh, concurrency, name=name, streams=stream)
     outputs = Outputs(report, document, markdown, baseline)
     outputs.check()
     loaded = open_project(project, trust)
+    keys = not_passed(loaded, results) if last_failed else None
+    selection = Selection(_all(models), _all(locales), _all(tasks), _all(prompts), repeats, keys)
     watch = Watch()
     log = None if no_log else usage_log(db)
     runner = Runner(Settings(selection, options, max_cost, loaded, results, log), watch.begin, watch.end)
     wanted = {"-k": words, "-m": marks, "--maxfail": 1 if first_failure else most_failures, "--junitxml": junit}
     arguments = [f"{option}={value}" for option, value in wanted.items() if value is not None]
-    arguments += ["--lf"] * last_failed + ["--collect-only"] * dry_run
-    code = launch(loaded, paths or [], arguments, [runner])
+    arguments += ["--collect-only"] * dry_run
+    before = outputs.before(loaded, results)
+    code = launch(loaded, paths or [], arguments, runner)
     if dry_run and runner.chosen and not runner.errors:
         show_plan(runner.chosen)
         return
     for run in runner.runs:
         show_run(run, runner.notes)
-        for path in outputs.write(run, loaded, outputs.compared(run, loaded, results)):
+        for path in outputs.write(run, loaded, outputs.compared(run, before)):
             note(f"wrote {path}")
     raise typer.Exit(verdict(runner, code))
 

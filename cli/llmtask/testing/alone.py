@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from llmtask.errors import LlmtaskError
+from llmtask.errors import LlmtaskError, UsageError
 from llmtask.project import load_project
 from llmtask.testing.items import Selection
 from llmtask.testing.outputs import Outputs
@@ -15,6 +15,9 @@ from llmtask.testing.runner import Runner, Settings
 from llmtask.testing.session import Options
 from llmtask.usage import UsageLog
 
+if TYPE_CHECKING:
+    from llmtask.testing.nodes import CaseNode
+
 _CAPPED = 8  # the exit code of `llmtask test` for it: that cases were not asked is no success
 
 
@@ -22,6 +25,7 @@ class Alone(Runner):
     """The runner of suites that pytest came across."""
 
     outputs = Outputs()
+    _before: Run | None = None
 
     @classmethod
     def of(cls, config: pytest.Config) -> "Alone":
@@ -38,7 +42,11 @@ class Alone(Runner):
             return tuple(given(name) or ())
 
         try:
-            selection = Selection(many("model"), many("locale"), many("task"), many("prompt"), given("repeat"))
+            repeats = given("repeat")
+            if repeats is not None and repeats < 1:
+                message = f"--llm-repeat {repeats}: say 1 or more"
+                raise UsageError(message)
+            selection = Selection(many("model"), many("locale"), many("task"), many("prompt"), repeats)
             options = Options(
                 record=given("record"),
                 replay=_from(config.rootpath, given("replay")),
@@ -53,6 +61,11 @@ class Alone(Runner):
         found = cls(Settings(selection, options, given("max_cost"), project, log=UsageLog(given("db"))))
         found.outputs = Outputs(given("report"), given("json"), given("markdown"), given("baseline"))
         return found
+
+    def _open(self, nodes: "list[CaseNode]", most_failures: int | None) -> None:
+        self.outputs.check()
+        self._before = self.outputs.before(self.project_of(nodes[0].path))
+        super()._open(nodes, most_failures)
 
     def refuse(self, error: LlmtaskError) -> NoReturn:
         """End pytest in its own words.
@@ -82,7 +95,7 @@ class Alone(Runner):
             return [
                 f"wrote {path}"
                 for run, project in pairs
-                for path in self.outputs.write(run, project, self.outputs.compared(run, project))
+                for path in self.outputs.write(run, project, self.outputs.compared(run, self._before))
             ]
         except LlmtaskError as error:
             return [f"llmtask: {error}"]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from llmtask.errors import AnswerInvalidError, CallError, Failure
@@ -15,7 +16,7 @@ from llmtask.testing.run import ANSWERED, ItemKey, Outcome, Sample, Source
 from llmtask.testing.store import Store
 from llmtask.testing.tape import BAD_ANSWERS, Asking, Find, NotRecordedError, Player, Recorder, Recording, asking
 from llmtask.tokens import Tokens
-from llmtask.usage import Ledger
+from llmtask.usage import Ledger, UsageRow
 
 _MEASURED = ("tokens", "costs", "unpriced_calls", "calls", "latency_ms", "first_token_ms")
 
@@ -28,6 +29,18 @@ class Given:
     """Nobody has examined it yet: passed stands for a valid answer."""
     recordings: tuple[Recording, ...] = ()
     """Its calls that were answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How a model is asked."""
+
+    chats: Chats
+    """The open lines to models."""
+    slow_down: Callable[[], None]
+    """Is called where the vendor says that there are too many calls."""
+    is_live: bool
+    """Whether the answer streams."""
 
 
 class Answers:
@@ -49,24 +62,30 @@ class Answers:
             run_id: This run's id in it.
             log: The usage log; None for none.
             cassettes: The folder of cassettes; written, unless it is a source.
-            sources: Where answers are looked for before a model is asked: called is this run, which was broken off,
-                cached is any earlier one. replayed are the cassettes, and then no model is asked.
+            sources: Where answers are looked for before a model is asked: cached is any earlier run; replayed are the
+                cassettes, and then no model is asked.
         """
         self.replays = Source.REPLAYED in sources
         self.service_id = f"test:{run_id}" if run_id else "test"
         """As the usage log has it."""
         self._store, self._run_id, self._log = store, run_id, log
         self._cassettes = cassettes
-        self._resumes, self._caches = Source.CALLED in sources, Source.CACHED in sources
+        self._resumes, self._caches = False, Source.CACHED in sources
         self._unwritten: dict[ItemKey, list[Recording]] = {}
 
-    def held(self, decided: Plan, key: ItemKey, repeat: int) -> Given | None:
+    def resume(self, run_id: str) -> None:
+        """Go on with a run that was broken off: what it has is not asked again."""
+        self._run_id, self.service_id = run_id, f"test:{run_id}"
+        self._resumes = True
+
+    def held(self, decided: Plan, key: ItemKey, repeat: int, *, is_sample: bool = True) -> Given | None:
         """The answer, where a source holds it.
 
         Args:
             decided: What is asked.
             key: The item.
             repeat: From 1.
+            is_sample: Whether it is the item's own answer, and not a judge's.
         """
         for source, find in self._sources(key):
             player = Player(find, repeat)
@@ -74,13 +93,14 @@ class Answers:
                 result, error = _ended(execute(decided, None, live=True, chats=player, waits=False))
             except NotRecordedError:  # nothing, or a call that followed it was never answered
                 continue
-            return _played(decided, repeat, _verdict(result, error), source, player.take.recordings)
+            given = _played(decided, repeat, _verdict(result, error), source, player.take.recordings)
+            return self._as_kept(key, given) if is_sample and source is Source.CALLED else given
         return None
 
-    def as_kept(self, key: ItemKey, repeat: int, given: Given) -> Given:
-        """What came, with the times and costs that this run measured before it was broken off."""
-        kept = self._store.sample(self._run_id, key, repeat) if self._store is not None and self._resumes else None
-        if kept is None or kept.outcome not in ANSWERED or given.sample.source is not Source.CALLED:
+    def _as_kept(self, key: ItemKey, given: Given) -> Given:
+        """What this run had, with the times and costs that it measured before it was broken off."""
+        kept = self._store.sample(self._run_id, key, given.sample.repeat) if self._store is not None else None
+        if kept is None or kept.outcome not in ANSWERED:
             return given
         measured = {name: getattr(kept, name) for name in _MEASURED}
         return replace(given, sample=replace(given.sample, **measured))
@@ -90,28 +110,28 @@ class Answers:
         what = _asking(decided)
         return self._cassettes.complaint(key, what, repeat) if self._cassettes else "not recorded"
 
-    async def asked(self, decided: Plan, repeat: int, chats: Chats, slow_down: Callable[[], None]) -> Given:
+    async def asked(self, decided: Plan, key: ItemKey, repeat: int, line: Line) -> Given:
         """The model's answer; each of its calls is logged, and kept when it is answered.
 
         Args:
             decided: What is asked.
+            key: The item.
             repeat: From 1.
-            chats: The open lines to models.
-            slow_down: Is called where the vendor says that there are too many calls.
+            line: How.
         """
-        recorder = Recorder(chats, self._log, self._keep, repeat)
+        recorder = Recorder(line.chats, self._log, partial(self._keep, key), repeat)
         result: TaskResult[Any] | None = None
         error: CallError | None = None
         try:
-            async for event in aexecute(decided, recorder, live=True, chats=recorder):
+            async for event in aexecute(decided, recorder, live=line.is_live, chats=recorder):
                 if isinstance(event, RetryEvent) and event.failure is Failure.RATE_LIMITED:
-                    slow_down()
+                    line.slow_down()
                 if isinstance(event, ResultEvent):
                     result = event.result
         except CallError as caught:
             error = caught
             if error.failure is Failure.RATE_LIMITED:
-                slow_down()
+                line.slow_down()
         return _called(repeat, _verdict(result, error), recorder)
 
     def done(self, key: ItemKey, sample: Sample, recordings: Sequence[Recording]) -> None:
@@ -125,18 +145,24 @@ class Answers:
         if self._cassettes is not None and not self.replays:
             self._unwritten.setdefault(key, []).extend(recordings)
 
-    def close(self, key: ItemKey) -> None:
+    def close(self, key: ItemKey, *, is_whole: bool) -> None:
         """Write an item's cassette, now that all its samples are there.
+
+        Args:
+            key: The item.
+            is_whole: Whether all were answered; else what its cassette has stays in it.
 
         Raises:
             ProjectError: It cannot be written.
         """
         if self._cassettes is not None and not self.replays:
-            self._cassettes.write(key, self._unwritten.pop(key, []))
+            found = {one.key: one for one in self._unwritten.pop(key, [])}
+            before = {} if is_whole or not found else self._cassettes.recordings(key)
+            self._cassettes.write(key, (before | found).values())
 
-    def _keep(self, recording: Recording | None, row: Any) -> None:
+    def _keep(self, key: ItemKey, recording: Recording | None, row: UsageRow) -> None:
         if self._store is not None:
-            self._store.keep(self._run_id, recording, row)
+            self._store.keep(self._run_id, key, recording, row)
 
     def _sources(self, key: ItemKey) -> Iterable[tuple[Source, Find]]:
         if self.replays:
@@ -145,7 +171,7 @@ class Answers:
             return
         if self._store is not None and self._resumes:
             store, run_id = self._store, self._run_id
-            yield Source.CALLED, lambda call: store.find(call, run_id)
+            yield Source.CALLED, partial(store.find_of, run_id, key)
         if self._store is not None and self._caches:
             yield Source.CACHED, self._store.find
 

@@ -4,6 +4,7 @@ A file is what an item's answers were, in order. Valid JSON stands in it as JSON
 be written again to the byte.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -27,6 +28,7 @@ _FORMS: dict[str, dict[str, Any]] = {  # how models write JSON
     "indented by 4": {"indent": 4},
 }
 _UNFIT = re.compile(r'[<>:"/\\|?*%\x00-\x1f]|^\.|[. ]$')
+_LONGEST_NAME = 200  # bytes of a file's name; systems take 255
 _SHORTEST_SECRET = 8  # characters; shorter ones are in every text
 
 
@@ -41,8 +43,9 @@ class Cassettes:
 
     def path(self, key: ItemKey) -> Path:
         """Where an item's cassette is: <folder>/<suite's path below tests/>/<case>@<model>-<locale>.json."""
-        suite = key.suite.removeprefix("tests/").removesuffix(SUFFIX)
-        return self.folder.joinpath(*map(_fit, suite.strip("/").split("/")), f"{_fit(key.name)}.json")
+        suite = key.suite.removesuffix(SUFFIX)
+        below = suite.removeprefix("tests/") if suite.startswith("tests/") else f"elsewhere/{suite.strip('/')}"
+        return self.folder.joinpath(*map(_fit, below.split("/")), f"{_fit(key.name)}.json")
 
     def recordings(self, key: ItemKey) -> dict[str, Recording]:
         """An item's recordings, by what was asked; none where it has no cassette.
@@ -117,7 +120,11 @@ def _changed(one: Recording, what: Asking) -> list[str]:
 
 def _fit(name: str) -> str:
     """The name as a file may have it everywhere; no two names become one."""
-    return _UNFIT.sub(lambda found: f"%{ord(found[0]):02x}", name)
+    fit = _UNFIT.sub(lambda found: f"%{ord(found[0]):02x}", name)
+    if len(fit.encode()) <= _LONGEST_NAME:
+        return fit
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{fit.encode()[: _LONGEST_NAME - 20].decode(errors='ignore')}~{digest}"
 
 
 def _entry(recording: Recording) -> dict[str, Any]:

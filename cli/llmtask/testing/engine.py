@@ -1,21 +1,34 @@
 """Runs the items of suites: many runs of tasks through the service, their answers examined. Knows no pytest."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from llmtask.errors import Failure, UsageError
+from llmtask.errors import Failure, LlmtaskError, UsageError
 from llmtask.money import Cost, sums
 from llmtask.project import Project
 from llmtask.providers import Chats, require_key
 from llmtask.service import Plan, RunOptions, plan
-from llmtask.testing.answers import Answers, Given
-from llmtask.testing.checks import AnyCheck, CheckResult, JudgeCheck, Judgement, SchemaCheck, Subject, examine
+from llmtask.testing.answers import Answers, Given, Line
+from llmtask.testing.checks import (
+    AnyCheck,
+    CheckResult,
+    FunctionCheck,
+    JudgeCheck,
+    Judgement,
+    LatencyCheck,
+    SchemaCheck,
+    Subject,
+    examine,
+)
 from llmtask.testing.gate import Gate
 from llmtask.testing.items import Item
-from llmtask.testing.run import ItemKey, ItemResult, Outcome, Sample
-from llmtask.testing.tape import Recording
+from llmtask.testing.run import ANSWERED, ItemKey, ItemResult, Outcome, Sample
+from llmtask.testing.tape import Recording, asking
 
 _FINAL = frozenset({Failure.REFUSED_KEY, Failure.NO_BALANCE})  # of a model: what it is asked next fails alike
 _DEFAULT_CONCURRENCY = 8  # calls at once of a model without a queue
@@ -35,8 +48,8 @@ class _Judged:
     judgements: dict[Any, list[Judgement]] = field(default_factory=dict)
     costs: list[Cost] = field(default_factory=list)
     recordings: list[Recording] = field(default_factory=list)
-    problem: str | None = None
-    """Why there is no judgement."""
+    problem: Sample | None = None
+    """What kept a judge from judging."""
 
     def add(self, check: JudgeCheck, given: Given) -> None:
         """Take what came of asking a judge."""
@@ -44,7 +57,7 @@ class _Judged:
         self.recordings += given.recordings
         answer = given.sample.answer
         if answer is None:
-            self.problem = f"cannot be judged: {given.sample.reason}"
+            self.problem = given.sample
         else:
             found = Judgement(answer["points"] / MOST_POINTS, answer["reason"])
             self.judgements.setdefault(check.question, []).append(found)
@@ -61,7 +74,7 @@ class Engine:
         *,
         concurrency: int | None = None,
         max_cost: Cost | None = None,
-        spent: Iterable[Cost] = (),
+        streams: bool | None = None,
     ) -> None:
         """Decide every item, before the first call.
 
@@ -71,25 +84,30 @@ class Engine:
             answers: Where answers come from, and who keeps them.
             concurrency: The most calls of one model at once; its queue's where that is less.
             max_cost: Ask no more once so much is spent; what is in flight then is still paid for.
-            spent: What was spent of it before.
+            streams: Whether answers stream; where it is left out, those whose first token is looked at, and those of
+                models that think. Whole answers cost half the processor's time.
 
         Raises:
             UsageError: An item cannot be asked, or cannot be held to the amount.
             KeyMissingError, UntrustedError, ProjectError: As for a run.
         """
         self._project, self._answers, self._max_cost = project, answers, max_cost
-        self._items = list(items)
+        self._given_items = list(items)
+        self._items = _bases_first(items)
+        self._streams = streams
+        self._examining = ThreadPoolExecutor(1, "llmtask-checks")
         self._concurrency = concurrency
         self._gates: dict[str, Gate] = {}
         self._chats = Chats()
         self._opening: dict[str, asyncio.Task[Any]] = {}
-        self.spent = [*spent]
+        self.spent: list[Cost] = []
         """What was spent so far."""
         self._stopped: str | None = None
         known = {item.key for item in self._items}
         self._bases = {item.base for item in self._items if item.base in known}
         self._clean: dict[tuple[ItemKey, int], asyncio.Future[Any]] = {}
         self._plans: dict[ItemKey, Plan] = {}
+        self._asked: list[Any] = []
         costs = [cost for item in self._items for cost in self._priced(item)]
         self.highest_cost = sums(costs)
         """About the most that the run can cost without retries, an amount per currency."""
@@ -104,6 +122,11 @@ class Engine:
             for model_id, gate in self._gates.items()
             if gate.lowest < gate.most
         ]
+
+    @property
+    def likeness(self) -> str:
+        """Equal for runs that ask the same: the same items, as often, with the same messages and parameters."""
+        return hashlib.sha256(json.dumps(sorted(self._asked)).encode()).hexdigest()[:32]
 
     def stop(self, why: str) -> None:
         """Ask nothing more; what is in flight comes to its end."""
@@ -133,8 +156,9 @@ class Engine:
         except BaseExceptionGroup as errors:
             raise _first(errors) from errors
         finally:
+            self._examining.shutdown(wait=False, cancel_futures=True)
             await self._chats.aclose()
-        return [results[item.key] for item in self._items]
+        return [results[item.key] for item in self._given_items]
 
     async def _work(
         self,
@@ -151,7 +175,7 @@ class Engine:
             samples.append(sample)
             if len(samples) == item.repeats:
                 del collected[item.key]
-                self._answers.close(item.key)
+                self._answers.close(item.key, is_whole=all(one.outcome in ANSWERED for one in samples))
                 results[item.key] = item.result(sorted(samples, key=lambda one: one.repeat))
                 tell(results[item.key])
 
@@ -160,8 +184,7 @@ class Engine:
         answer: Any = None
         try:
             decided = self._plans.get(item.key) or self._planned(item)
-            given = await self._given(decided, item.key, repeat)
-            given = self._answers.as_kept(item.key, repeat, given)
+            given = await self._given(decided, item.key, repeat, is_live=self._is_live(item, decided))
             answer = given.sample.answer
         finally:
             if item.key in self._bases:
@@ -185,19 +208,17 @@ class Engine:
             prompt_version=None if key.prompt == "current" else key.prompt,
             fall_back=False,
             images=item.case.images,
-            service_id=self._answers.service_id,
         )
         return plan(item.suite.task, item.case.inputs, options)
 
-    def _judging(self, item: Item, check: JudgeCheck, answer: Any) -> Plan:
+    def _judging(self, item: Item, check: JudgeCheck, answer: str) -> Plan:
         said = "\n\n".join(f"{name}:\n{text}" for name, text in item.case.inputs.items())
-        variables = {"rubric": check.rubric, "input": said, "answer": check.judged_text(answer)}
+        variables = {"rubric": check.rubric, "input": said, "answer": answer}
         options = RunOptions(
             project=self._project,
             locale=item.key.locale,
             model_id=check.model,
             fall_back=False,
-            service_id=self._answers.service_id,
         )
         return plan(JUDGE, variables, options)
 
@@ -206,10 +227,13 @@ class Engine:
         decided = self._planned(item)
         if len(self._items) <= _MOST_PLANS:
             self._plans[item.key] = decided
+        key = item.key
+        where = (key.suite, key.case, key.model_id, key.locale, key.prompt)
+        self._asked.append([*where, item.repeats, asking(decided.model, decided.request).key(1, 0)])
         plans = [(decided, item.repeats)]
         for check in item.checks:
             if isinstance(check, JudgeCheck):
-                plans.append((self._judging(item, check, {}), item.repeats * check.repeats))
+                plans.append((self._judging(item, check, "{}"), item.repeats * check.repeats))
         for decided, calls in plans:
             if not self._answers.replays:
                 require_key(self._project, decided.model.provider)
@@ -218,21 +242,34 @@ class Engine:
             cost = decided.highest_cost
             yield Cost(cost.nanos * calls, cost.currency) if cost else None
 
-    async def _given(self, decided: Plan, key: ItemKey, repeat: int) -> Given:
+    def _is_live(self, item: Item, decided: Plan) -> bool:
+        """Whether an item's answers stream."""
+        if self._streams is not None:
+            return self._streams
+        looks = any(isinstance(check, LatencyCheck) and check.first_token_ms for check in item.checks)
+        return looks or decided.model.thinking == "enabled"
+
+    async def _given(
+        self, decided: Plan, key: ItemKey, repeat: int, *, is_live: bool = False, is_sample: bool = True
+    ) -> Given:
         """The answer that is held, or else the model's, or why it was not asked."""
-        held = self._answers.held(decided, key, repeat)
+        held = self._answers.held(decided, key, repeat, is_sample=is_sample)
         if held is not None:
             return held
         if self._answers.replays:
             return Given(Sample(repeat, Outcome.ERROR, reason=self._answers.complaint(decided, key, repeat)))
         model_id = decided.route.model_id
-        await self._opened(decided)
+        try:
+            await self._opened(decided)
+        except LlmtaskError as error:  # this model cannot be asked, others can
+            return Given(Sample(repeat, Outcome.ERROR, reason=str(error)))
+        decided = replace(decided, service_id=self._answers.service_id)
         async with self._gate(model_id) as gate:
             if why := self._stopped or gate.stopped:
                 return Given(Sample(repeat, Outcome.SKIPPED, reason=why))
             if self._max_cost is not None and sum(cost.nanos for cost in self.spent) >= self._max_cost.nanos:
                 return Given(Sample(repeat, Outcome.CAPPED, reason="the amount of --max-cost is spent"))
-            given = await self._answers.asked(decided, repeat, self._chats, gate.slow_down)
+            given = await self._answers.asked(decided, key, repeat, Line(self._chats, gate.slow_down, is_live))
             self.spent += given.sample.costs
             if given.sample.failure in _FINAL:
                 gate.stopped = f"{model_id} was stopped: {given.sample.reason}"
@@ -250,26 +287,38 @@ class Engine:
     async def _examined(self, item: Item, repeat: int, given: Given) -> tuple[Sample, list[Recording]]:
         judged = await self._judged(item, repeat, given)
         clean = await asyncio.shield(self._clean_answer(item.base, repeat)) if item.base in self._bases else None
-        why = judged.problem
-        if item.base is not None and clean is None:
-            why = f"cannot be compared: {item.base.case!r}, which it is based on, gave no answer"
         sample = replace(given.sample, judge_costs=sums(judged.costs))
-        if why is not None:
-            sample = replace(sample, outcome=Outcome.ERROR, reason=why)
+        if judged.problem is not None:
+            kind = Outcome.ERROR if judged.problem.outcome is Outcome.FAILED else judged.problem.outcome
+            sample = replace(sample, outcome=kind, reason=f"cannot be judged: {judged.problem.reason}")
+        elif item.base is not None and clean is None:
+            reason = f"cannot be compared: {item.base.case!r}, which it is based on, has no valid answer"
+            sample = replace(sample, outcome=Outcome.ERROR, reason=reason)
         else:
-            results = _results(item.checks, self._subject(item, sample, clean, judged))
+            results = await self._looked(item, self._subject(item, sample, clean, judged))
             outcome = Outcome.PASSED if all(result.passed for result in results) else Outcome.FAILED
             sample = replace(sample, outcome=outcome, checks=results)
         return sample, [*given.recordings, *judged.recordings]
 
+    async def _looked(self, item: Item, subject: Subject) -> tuple[CheckResult, ...]:
+        """What came of the checks; functions of the user's run one at a time, and no call waits for them."""
+        if not any(isinstance(check, FunctionCheck) for check in item.checks):
+            return _results(item.checks, subject)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._examining, _results, item.checks, subject)
+
     async def _judged(self, item: Item, repeat: int, given: Given) -> _Judged:
         judged = _Judged()
         for check in item.checks:
-            if isinstance(check, JudgeCheck):
-                decided = self._judging(item, check, given.sample.answer)
-                first = (repeat - 1) * check.repeats + 1
-                for nth in range(first, first + check.repeats):
-                    judged.add(check, await self._given(decided, item.key, nth))
+            if not isinstance(check, JudgeCheck) or check.question in judged.judgements:
+                continue
+            answer = check.judged_text(given.sample.answer)
+            if answer is None:  # the check says so
+                continue
+            decided = self._judging(item, check, answer)
+            first = (repeat - 1) * check.repeats + 1
+            for nth in range(first, first + check.repeats):
+                judged.add(check, await self._given(decided, item.key, nth, is_sample=False))
         return judged
 
     def _subject(self, item: Item, sample: Sample, clean: Any, judged: _Judged) -> Subject:
@@ -296,6 +345,18 @@ class Engine:
             most = queue.concurrency if queue else self._concurrency or _DEFAULT_CONCURRENCY
             self._gates[model_id] = Gate(min(most, self._concurrency or most))
         return self._gates[model_id]
+
+
+def _bases_first(items: Sequence[Item]) -> list[Item]:
+    """The items in their order, but each behind the one that it is compared with: who waits must not keep it away."""
+    by_key = {item.key: item for item in items}
+    ordered: dict[ItemKey, Item] = {}
+    for item in items:
+        chain = [item]
+        while (base := chain[-1].base) in by_key and base not in ordered and base is not None:
+            chain.append(by_key[base])
+        ordered |= {one.key: one for one in reversed(chain)}
+    return list(ordered.values())
 
 
 def _require_price(decided: Plan, most: Cost) -> None:

@@ -1,12 +1,11 @@
 """What is asked of suites: an item per case, model, locale and version of the prompt."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmtask.project import Project
-from llmtask.testing.checks import AnyCheck
+from llmtask.testing.checks import AnyCheck, UnmovedCheck
 from llmtask.testing.run import ItemKey, ItemResult, Sample
 from llmtask.testing.suite import Case, Suite
 
@@ -25,6 +24,8 @@ class Selection:
     """Versions of the prompt instead of the suites' own."""
     repeats: int | None = None
     """Instead of the suites' own."""
+    keys: frozenset[ItemKey] | None = None
+    """Only these items, of what is left."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Item:
     def wanted(self) -> int:
         """How many repeats must pass: the suite's share of them."""
         rule, own = self.suite.file.passes, self.suite.file.repeats
-        return math.ceil(rule.at_least / own * self.repeats) if rule else self.repeats
+        return -(-rule.at_least * self.repeats // own) if rule else self.repeats
 
     @property
     def checks(self) -> tuple[AnyCheck, ...]:
@@ -49,8 +50,8 @@ class Item:
 
     @property
     def base(self) -> ItemKey | None:
-        """The item whose answers `unmoved` compares with."""
-        name = self.case.file.based_on
+        """The item whose answers `unmoved` compares with; None where it is not asked for."""
+        name = self.case.file.based_on if any(isinstance(check, UnmovedCheck) for check in self.checks) else None
         key = self.key
         return ItemKey(key.suite, name, key.model_id, key.locale, key.prompt) if name else None
 
@@ -72,15 +73,17 @@ def items_of(project: Project, suites: Iterable[Suite], selection: Selection | N
     tasks = {project.task_id(task) for task in selection.tasks}
     for suite in suites:
         if not tasks or suite.task in tasks:
-            yield from _items(project.root, suite, selection)
+            for item in _items(project.root, suite, selection):
+                if selection.keys is None or item.key in selection.keys:
+                    yield item
 
 
 def _items(root: Path, suite: Suite, selection: Selection) -> Iterator[Item]:
     path = suite.path.relative_to(root).as_posix() if suite.path.is_relative_to(root) else suite.path.as_posix()
     for case in suite.cases:
-        for model_id in selection.models or suite.models:
+        for model_id in dict.fromkeys(selection.models or suite.models):
             for locale in case.locales:
                 if not selection.locales or locale in selection.locales:
-                    for prompt in selection.prompts or suite.file.prompts:
+                    for prompt in dict.fromkeys(selection.prompts or suite.file.prompts):
                         key = ItemKey(path, case.file.name, model_id, locale, prompt)
                         yield Item(suite, case, key, selection.repeats or suite.file.repeats)

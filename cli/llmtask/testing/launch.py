@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmtask.errors import ExitCode, UsageError
+from llmtask.errors import ExitCode, ProjectError, UsageError
 from llmtask.project import Project, shown
 from llmtask.testing import plugin
 from llmtask.testing.plugin import SUFFIX
@@ -16,20 +16,21 @@ from llmtask.testing.runner import Runner
 from llmtask.testing.store import make_folder, store_path
 
 _FOLDER = "tests"
+_NOT_OURS = frozenset({"node_modules", "site-packages", "venv"})  # folders of other people's suites
 # What it would do beside: the last two would speak up for an interrupt that comes in a destructor.
 _UNWANTED = ("doctest", "unittest", "faulthandler", "logging", "warnings", "unraisableexception", "threadexception")
 # What a user's environment would add to pytest.
 _VARIABLES = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
 
 
-def launch(project: Project, paths: Sequence[str], arguments: Sequence[str], plugins: Sequence[object]) -> int:
+def launch(project: Project, paths: Sequence[str], arguments: Sequence[str], runner: Runner) -> int:
     """Run suites.
 
     Args:
         project: Their project.
         paths: Suite files, folders of them, or `file::item`; the project's tests/ where there are none.
         arguments: Of pytest's own, such as `-k`.
-        plugins: The runner.
+        runner: Who runs them.
 
     Returns:
         pytest's exit code.
@@ -38,14 +39,18 @@ def launch(project: Project, paths: Sequence[str], arguments: Sequence[str], plu
         UsageError: There is no suite.
     """
     suites = [*_suites(project, paths)]
-    folder = store_path(project).parent
-    make_folder(folder)
+    folder = (runner.settings.results or store_path(project)).absolute().parent
     ini = folder / "pytest.ini"
-    ini.write_text("[pytest]\n", encoding="utf-8")
+    try:
+        make_folder(folder)
+        ini.write_text("[pytest]\n", encoding="utf-8")
+    except OSError as error:
+        message = f"{shown(folder)}: cannot be written ({error.strerror}); name a file elsewhere with --results"
+        raise ProjectError(message) from error
     own = ["-c", str(ini), "--rootdir", str(project.root), "-o", f"cache_dir={folder / 'pytest'}", "--noconftest"]
     own += ["--capture=no", "--assert=plain", *(word for name in _UNWANTED for word in ("-p", f"no:{name}"))]
     with _without_the_users():
-        return int(pytest.main([*own, *arguments, *suites], [plugin, _Quiet(), *plugins]))
+        return int(pytest.main([*own, *arguments, *suites], [plugin, _Quiet(), runner]))
 
 
 class _Quiet:
@@ -71,7 +76,7 @@ def verdict(runner: Runner, code: int) -> ExitCode:
     """
     for error in (*runner.errors, *runner.bugs):
         raise error
-    if code == pytest.ExitCode.INTERRUPTED:
+    if runner.is_interrupted:
         raise KeyboardInterrupt
     if code == pytest.ExitCode.NO_TESTS_COLLECTED and not runner.chosen:
         message = "nothing was chosen; `llmtask test --dry-run` lists what there is"
@@ -101,8 +106,9 @@ def _suites(project: Project, paths: Sequence[str]) -> Iterator[str]:
             yield f"{path}{mark}{item}"
         elif path.is_dir():
             for suite in sorted(path.rglob(f"*{SUFFIX}")):
-                found = True
-                yield str(suite)
+                if not any(part in _NOT_OURS or part.startswith(".") for part in suite.relative_to(path).parts):
+                    found = True
+                    yield str(suite)
         elif paths:
             problem = f"is no suite: their names end in {SUFFIX}" if path.exists() else "is not there"
             message = f"{name!r} {problem}"

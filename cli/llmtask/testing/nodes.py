@@ -17,6 +17,9 @@ from llmtask.testing.runner import Runner, runner_of
 from llmtask.testing.suite import load_suite
 from llmtask.testing.words import failure_text, properties
 
+# Marks that mean something to pytest: a tag of such a name is no mark.
+_PYTESTS = frozenset({"skip", "skipif", "xfail", "usefixtures", "parametrize", "filterwarnings"})
+
 
 class NoAnswerError(Exception):
     """An item has no answer."""
@@ -46,6 +49,9 @@ class SuiteNode(pytest.File):
         except LlmtaskError as error:
             runner.errors.append(error)
             raise self.CollectError(str(error)) from error
+        except Exception as error:
+            runner.bugs.append(error)
+            raise
 
 
 class CaseNode(pytest.Item):
@@ -58,7 +64,7 @@ class CaseNode(pytest.Item):
         super().__init__(_fit(item.key.name), **arguments)
         self.item, self.runner, self.root = item, runner, root
         marks = ["llm", item.suite.task, item.key.locale, item.key.model_id, *item.case.file.tags]
-        for mark in dict.fromkeys(marks):
+        for mark in dict.fromkeys(mark for mark in marks if mark not in _PYTESTS and not mark.startswith("_")):
             runner.declare(self.config, mark)
             self.add_marker(mark)
 
@@ -95,9 +101,9 @@ class CaseNode(pytest.Item):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 
-    def reportinfo(self) -> tuple[Path, int | None, str]:
+    def reportinfo(self) -> tuple[Path, int, str]:
         """Say where it stands."""
-        return self.path, None, self.name
+        return self.path, 0, self.name
 
 
 def _fit(name: str) -> str:

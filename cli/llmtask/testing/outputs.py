@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from llmtask.errors import UsageError
 from llmtask.project import Project, shown
-from llmtask.testing.run import Run, run_from_json
+from llmtask.testing.run import ItemKey, Outcome, Run, run_from_json
 from llmtask.testing.store import Store, store_path
 
 if TYPE_CHECKING:
@@ -40,22 +40,29 @@ class Outputs:
                 message = f"{str(path)!r} cannot be written: {problem}"
                 raise UsageError(message)
 
-    def compared(self, run: Run, project: Project, results: Path | None = None) -> "Comparison | None":
-        """The run against its baseline; None where there is none, or no file shows it.
+    def before(self, project: Project, results: Path | None = None) -> Run | None:
+        """The run to compare with, looked for before anything is paid; None where there is none.
 
         Args:
-            run: The run.
-            project: Its project.
+            project: The project.
             results: The file of results, where it is another than the project's.
 
         Raises:
-            UsageError: The baseline is not there.
+            UsageError: It is not there.
         """
-        if not self.baseline or not (self.report or self.markdown):
+        return found_run(self.baseline, project, results) if self.baseline else None
+
+    def compared(self, run: Run, baseline: Run | None) -> "Comparison | None":
+        """The run against its baseline; None where there is none, or no file shows it.
+
+        Raises:
+            UsageError: They have nothing in common.
+        """
+        if baseline is None or not (self.report or self.markdown):
             return None
         from llmtask.testing.compare import compare  # only for the files that need it
 
-        return compare(found_run(self.baseline, project, results, before=run.id), run)
+        return compare(baseline, run)
 
     def write(self, run: Run, project: Project, comparison: "Comparison | None" = None) -> Iterator[str]:
         """Write them; gives the path of each.
@@ -121,3 +128,17 @@ def _written(path: Path, text: str) -> str:
     except OSError as error:
         message = f"{str(path)!r} cannot be written ({error.strerror})"
         raise UsageError(message) from error
+
+
+def not_passed(project: Project, results: Path | None = None) -> frozenset[ItemKey]:
+    """The items of the last run that did not pass.
+
+    Raises:
+        UsageError: There is no run, or all of it passed.
+    """
+    run = found_run("latest", project, results)
+    keys = frozenset(item.key for item in run.items if item.outcome is not Outcome.PASSED)
+    if not keys:
+        message = f"all of the last run, {run.id}, passed"
+        raise UsageError(message)
+    return keys

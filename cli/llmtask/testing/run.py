@@ -139,7 +139,7 @@ class ItemResult:
             return Outcome.PASSED
         if outcomes.count(Outcome.FAILED) > len(outcomes) - self.wanted:
             return Outcome.FAILED
-        kinds = (Outcome.ERROR, Outcome.CAPPED, Outcome.SKIPPED)
+        kinds = (Outcome.CAPPED, Outcome.ERROR, Outcome.SKIPPED)
         return next(kind for kind in kinds if kind in outcomes)
 
     @property

@@ -57,6 +57,7 @@ class Runner:
         """What kept suites from being run, or from being run to the end."""
         self.bugs: list[BaseException] = []
         """What ended them that should not be."""
+        self.is_interrupted = False
         self.sessions: dict[Path, Session] = {}
         self.runs: list[Run] = []
         """The records, when all is over."""
@@ -97,6 +98,10 @@ class Runner:
         """
         return self.sessions[node.root].result(node.key)
 
+    def pytest_keyboard_interrupt(self) -> None:
+        """Remember that somebody broke it off."""
+        self.is_interrupted = True
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Ask the case too that a selected one is compared with."""
@@ -115,8 +120,8 @@ class Runner:
         nodes = _nodes(session)
         if not nodes or session.config.option.collectonly or (session.testsfailed and not _goes_on(session)):
             return (yield)
-        self._start(nodes, session.config.getoption("maxfail") or None)
         try:
+            self._start(nodes, session.config.getoption("maxfail") or None)
             return (yield)
         except BaseException:
             for one in self.sessions.values():
@@ -141,7 +146,6 @@ class Runner:
             for one in self.sessions.values():
                 self._begun(one)
         except LlmtaskError as error:
-            self._close()
             self.refuse(error)
         for one in self.sessions.values():
             one.start()
@@ -201,8 +205,9 @@ def amount(text: str, project: Project, models: Collection[str]) -> Cost:
 
 
 def _nodes(session: pytest.Session) -> "list[CaseNode]":
-    """Our own among the items."""
-    return cast("list[CaseNode]", [item for item in session.items if hasattr(item, "item")])
+    """Our own among the items, but for those that somebody marked to be skipped."""
+    own = [item for item in session.items if isinstance(getattr(item, "item", None), Item)]
+    return cast("list[CaseNode]", [item for item in own if item.get_closest_marker("skip") is None])
 
 
 def _goes_on(session: pytest.Session) -> bool:

@@ -6,18 +6,18 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llmtask.errors import UsageError
-from llmtask.money import Cost
+from llmtask.errors import LlmtaskError, UsageError
+from llmtask.money import Cost, sums
 from llmtask.project import Project
 from llmtask.testing.answers import Answers
 from llmtask.testing.cassettes import Cassettes, require_folder
 from llmtask.testing.engine import Engine
 from llmtask.testing.items import Item
 from llmtask.testing.run import ANSWERED, ItemKey, ItemResult, Outcome, Run, Source
-from llmtask.testing.store import Store, likeness, new_run_id
+from llmtask.testing.store import Store, new_run_id
 from llmtask.usage import UsageLog
 
 _GC_THRESHOLDS = (20_000, 20, 50)
@@ -40,6 +40,8 @@ class Options:
     """The most calls of one model at once; its queue's where that is less."""
     max_cost: Cost | None = None
     """Ask no more once so much is spent."""
+    streams: bool | None = None
+    """Whether answers stream; as they need to where it is left out."""
     most_failures: int | None = None
     """Ask no more after so many items that did not pass."""
     name: str | None = None
@@ -78,20 +80,25 @@ class Session:
         self.options, self._store = options, store
         self.outcomes: Counter[Outcome] = Counter()
         """Of the items that are done."""
-        alike = likeness(item.key for item in self.items)
-        before = None if options.fresh or options.replay else store.broken_off(alike)
-        self.resumed = _answered(before) if before else 0
-        """Samples that were there already."""
-        run_id = before.id if before else new_run_id()
-        self._answers = self._sources(project, run_id, log, is_resumed=before is not None)
+        run_id = new_run_id()
+        self._answers = self._sources(project, run_id, log)
         self.engine = Engine(
             project,
             self.items,
             self._answers,
             concurrency=_concurrency(options),
             max_cost=options.max_cost,
-            spent=before.paid if before else (),
+            streams=options.streams,
         )
+        # A replay asks nobody, and what somebody named is not another's to go on with.
+        alike = f"{self.engine.likeness} {options.name or ''}{' replay' if options.replay else ''}"
+        before = None if options.fresh or options.replay else store.broken_off(alike)
+        self.resumed = _answered(before) if before else 0
+        """Samples that were there already."""
+        if before is not None:
+            run_id = before.id
+            self._answers.resume(run_id)
+            self.engine.spent += before.paid
         self.run_id = run_id
         self._head = before or store.begin(run_id, alike, _settings(self.items, options), options.name)
         store.plan(run_id, [item.result() for item in self.items])
@@ -99,7 +106,7 @@ class Session:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[list[ItemResult]] | None = None
         self._thread = threading.Thread(target=self._run, name="llmtask")
-        self._is_stopped = False
+        self._is_cancelled = False
         self.error: BaseException | None = None
         """What ended the run before it was over."""
 
@@ -118,11 +125,11 @@ class Session:
 
     def stop(self, why: str) -> None:
         """Ask nothing more; what is in flight comes to its end."""
-        self._is_stopped = True
         self.engine.stop(why)
 
     def cancel(self) -> None:
         """Break off what is in flight; the next run of the same items goes on from here."""
+        self._is_cancelled = True
         if self._loop is not None and self._task is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._task.cancel)
 
@@ -132,21 +139,25 @@ class Session:
             self._thread.join()
         done = [future for future in self._results.values() if future.done() and not future.cancelled()]
         items = tuple(future.result() for future in done if future.exception() is None)
-        is_capped = any(item.outcome is Outcome.CAPPED for item in items)
-        if len(items) == len(self.items) and not is_capped and not self._is_stopped:
-            self._store.end(self._head.id)
-        head = self._store.head(self._head.id)
-        return Run(head.id, head.began_at, items, head.name, head.ended_at, head.paid, head.settings)
+        unasked = (Outcome.CAPPED, Outcome.SKIPPED)
+        is_whole = not any(sample.outcome in unasked for item in items for sample in item.samples)
+        try:
+            if len(items) == len(self.items) and is_whole:
+                self._store.end(self._head.id)
+            head = self._store.head(self._head.id)
+        except LlmtaskError as error:  # what was paid for is told all the same
+            self.error = self.error or error
+            head = replace(self._head, paid=sums(self.engine.spent))
+        return replace(head, items=items)
 
-    def _sources(self, project: Project, run_id: str, log: UsageLog | None, *, is_resumed: bool) -> Answers:
+    def _sources(self, project: Project, run_id: str, log: UsageLog | None) -> Answers:
         options = self.options
         folder = options.replay or options.record
         if options.replay:
             require_folder(options.replay)
             sources = {Source.REPLAYED}
         else:
-            sources = {Source.CALLED} if is_resumed else set()
-            sources |= {Source.CACHED} if options.caches else set()
+            sources = {Source.CACHED} if options.caches else set()
         cassettes = Cassettes(folder, project) if folder else None
         return Answers(self._store, run_id, log=log, cassettes=cassettes, sources=sources)
 
@@ -170,6 +181,8 @@ class Session:
     async def _ask(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self.engine.run(self._tell))
+        if self._is_cancelled:  # before there was anything to cancel
+            self._task.cancel()
         await self._task
 
     def _tell(self, result: ItemResult) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -38,8 +38,8 @@ CREATE TABLE items (run_id TEXT NOT NULL, position INTEGER NOT NULL, suite TEXT 
 CREATE TABLE samples (run_id TEXT NOT NULL, suite TEXT NOT NULL, case_name TEXT NOT NULL, model_id TEXT NOT NULL,
   locale TEXT NOT NULL, prompt TEXT NOT NULL, repeat INTEGER NOT NULL, outcome TEXT NOT NULL, document TEXT NOT NULL,
   PRIMARY KEY (run_id, suite, case_name, model_id, locale, prompt, repeat));
-CREATE TABLE calls (key TEXT NOT NULL, run_id TEXT NOT NULL, document TEXT NOT NULL,
-  PRIMARY KEY (key, run_id)) WITHOUT ROWID;
+CREATE TABLE calls (key TEXT NOT NULL, run_id TEXT NOT NULL, item TEXT NOT NULL, document TEXT NOT NULL,
+  PRIMARY KEY (key, run_id, item)) WITHOUT ROWID;
 CREATE TABLE payments (run_id TEXT NOT NULL, row_id TEXT NOT NULL, nanos INTEGER NOT NULL, currency TEXT NOT NULL,
   PRIMARY KEY (run_id, row_id)) WITHOUT ROWID;
 """
@@ -115,7 +115,7 @@ class Store:
 
         Args:
             run_id: Its id, as `new_run_id` gives it.
-            likeness: Equal for runs that ask the same items.
+            likeness: Equal for runs that ask the same.
             settings: What it was started with, for people.
             name: What it is called; None for nothing.
         """
@@ -127,10 +127,10 @@ class Store:
         return Run(run_id, began_at, (), name=name, settings=settings)
 
     def broken_off(self, likeness: str) -> Run | None:
-        """The last run of the same items, where it was broken off and its process is gone; it is owned from here on."""
+        """The last run that asked the same, where it was broken off and its process is gone: now it is ours."""
         with _errors_named(self.path):
             found = self._db.execute(
-                "SELECT id, ended_at FROM runs WHERE likeness = ? ORDER BY id DESC LIMIT 1", (likeness,)
+                "SELECT id, ended_at FROM runs WHERE likeness = ? ORDER BY rowid DESC LIMIT 1", (likeness,)
             ).fetchone()
         if found is None or found[1] is not None or not self._own(found[0]):
             return None
@@ -154,7 +154,7 @@ class Store:
                     (run_id, position, *_values(item.key), item.task, item.wanted, digest, json.dumps(item.tags)),
                 )
 
-    def keep(self, run_id: str, recording: Recording | None, row: UsageRow) -> None:
+    def keep(self, run_id: str, key: ItemKey, recording: Recording | None, row: UsageRow) -> None:
         """Write down what a call cost, and its answer where it has one."""
         price = row.price
         with self._together():
@@ -164,7 +164,8 @@ class Store:
                 )
             if recording is not None:
                 document = _text(_recordings(), recording)
-                self._db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?)", (recording.key, run_id, document))
+                values = (recording.key, run_id, json.dumps(_values(key)), document)
+                self._db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", values)
 
     def add(self, run_id: str, key: ItemKey, sample: Sample) -> None:
         """Write down a sample."""
@@ -172,19 +173,18 @@ class Store:
         with _errors_named(self.path):
             self._db.execute("INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
-    def find(self, key: str, run_id: str | None = None) -> Recording | None:
-        """The last recording under a key.
+    def find(self, key: str) -> Recording | None:
+        """The last recording under a key, of whatever run and item."""
+        return self._recording("SELECT document FROM calls WHERE key = ? ORDER BY run_id DESC LIMIT 1", (key,))
 
-        Args:
-            key: Of what was asked.
-            run_id: The run in which it must have been recorded; any where it is left out.
-        """
+    def find_of(self, run_id: str, item: ItemKey, key: str) -> Recording | None:
+        """The recording under a key that a run made for an item: another's may be another answer to the same."""
+        sql = "SELECT document FROM calls WHERE key = ? AND run_id = ? AND item = ?"
+        return self._recording(sql, (key, run_id, json.dumps(_values(item))))
+
+    def _recording(self, sql: str, values: tuple[str, ...]) -> Recording | None:
         with _errors_named(self.path):
-            found = self._db.execute(
-                "SELECT document FROM calls WHERE key = ? AND run_id = coalesce(?, run_id) "
-                "ORDER BY run_id DESC LIMIT 1",
-                (key, run_id),
-            ).fetchone()
+            found = self._db.execute(sql, values).fetchone()
         return _recordings().validate_json(found[0]) if found else None
 
     def sample(self, run_id: str, key: ItemKey, repeat: int) -> Sample | None:
@@ -199,7 +199,7 @@ class Store:
     def runs(self, count: int) -> list[Run]:
         """The last runs, the newest first, without their items."""
         with _errors_named(self.path):
-            ids = self._db.execute("SELECT id FROM runs ORDER BY id DESC LIMIT ?", (count,)).fetchall()
+            ids = self._db.execute("SELECT id FROM runs ORDER BY rowid DESC LIMIT ?", (count,)).fetchall()
         return [self.head(run_id) for (run_id,) in ids]
 
     def named(self, name: str, before: str | None = None) -> Run:
@@ -214,8 +214,8 @@ class Store:
         """
         with _errors_named(self.path):
             found = self._db.execute(
-                "SELECT id FROM runs WHERE (? = 'latest' OR name = ? OR substr(id, 1, length(?)) = ?) "
-                "AND id < coalesce(?, '~') ORDER BY (name = ?) DESC, id DESC LIMIT 1",
+                "SELECT id FROM runs WHERE (? = 'latest' OR name = ? OR substr(id, 1, length(?)) = ?) AND rowid < "
+                "coalesce((SELECT rowid FROM runs WHERE id = ?), 1e18) ORDER BY (name = ?) DESC, rowid DESC LIMIT 1",
                 (name, name, name, name, before, name),
             ).fetchone()
         if found is None:
@@ -303,11 +303,6 @@ def new_run_id() -> str:
 def _now() -> str:
     """ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def likeness(keys: Iterable[ItemKey]) -> str:
-    """Equal for runs that ask the same items, whatever their order."""
-    return hashlib.sha256(json.dumps(sorted(_values(key) for key in keys)).encode()).hexdigest()[:32]
 
 
 def _text(adapter: TypeAdapter[Any], value: Any) -> str:

@@ -192,7 +192,8 @@ def _show_end(run: Run, total: Column) -> None:
     answer("")
     draw(line, soft_wrap=True)
     if run.ended_at is None:
-        note("not everything was asked: the same command goes on with it, and pays only for the rest")
+        more = " with a larger --max-cost" if total.samples[Outcome.CAPPED] else ""
+        note(f"not everything was asked: the same command{more} goes on with it, and pays only for the rest")
 
 
 def _say(text: str, style: str = "") -> None:

@@ -100,14 +100,12 @@ FAIL = [
     ({"check": "unmoved", "at": "match_score"}, "82, and 80 without the planted text"),
     ({"check": "latency", "max_ms": 1199}, "took 1200 ms of 1199"),
     ({"check": "cost", "max": "0.001", "currency": "CNY"}, "cost 0.002 of 0.001 CNY"),
-    ({"check": "cost", "max": 9, "currency": "USD"}, "priced in CNY"),
     ({"check": "tokens", "output": 299}, "300 output tokens of 299"),
     ({"check": "finish", "one_of": ["tool_calls"]}, "finish reason 'stop'"),
     (
         {"check": "judge", "rubric": "友好", "repeats": 2},
         r"judged 0\.55 \(0\.30 to 0\.80 in 2 .*0\.70 asked: “你不行”太生硬",
     ),
-    ({"check": "judge", "rubric": "别的"}, "nobody judged it"),
 ]
 
 
@@ -212,8 +210,24 @@ def test_what_is_planted_is_no_source_of_quotes_and_facts() -> None:
         assert not examined(check, answer=quoted, inputs=inputs, sources={"resume": RESUME}).passed
 
 
-def test_a_check_that_does_not_fit_the_answer_fails_negated_or_not() -> None:
+@pytest.mark.parametrize(
+    ("check", "changes", "reason"),
+    [
+        ({"check": "value", "at": "length(match_score)", "between": [1, 3]}, {}, r"cannot be made \(JMESPathTypeError"),
+        ({"check": "cost", "max": 9, "currency": "USD"}, {}, "priced in CNY"),
+        ({"check": "cost", "max": 9, "currency": "CNY"}, {"unpriced_calls": 1}, "has no price"),
+        (
+            {"check": "latency", "first_token_ms": 9},
+            {"first_token_ms": None},
+            "not known how long the first token took",
+        ),
+        ({"check": "judge", "rubric": "别的"}, {}, "nothing to judge"),
+    ],
+)
+def test_a_check_that_cannot_be_made_fails_negated_or_not(
+    check: dict[str, Any], changes: dict[str, Any], reason: str
+) -> None:
     for negated in (False, True):
-        result = examined({"check": "value", "at": "length(match_score)", "between": [1, 3], "not": negated})
+        result = examined(check | {"not": negated}, **changes)
         assert (result.passed, result.score) == (False, 0)
-        assert "cannot be made (JMESPathTypeError" in result.reason
+        assert re.search(reason, result.reason)

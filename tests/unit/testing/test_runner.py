@@ -96,7 +96,8 @@ def test_an_item_knows_its_suite_its_base_its_checks_and_how_many_must_pass(suit
     zh, en, two = items_of(made, [load_suite(made, path)])
     assert zh.key.suite == "tests/deep/match.llm.yaml"
     assert [len(one.checks) for one in (zh, en)] == [1, 2]
-    assert (zh.base, two.base) == (None, zh.key)
+    assert (zh.base, two.base) == (None, None)
+    assert two.case.file.based_on == "one", "whose inputs it takes, and with which nothing compares it"
     assert zh.wanted == 4
     (ten, *_) = items_of(made, [load_suite(made, path)], Selection(repeats=10))
     assert (ten.repeats, ten.wanted) == (10, 8)
@@ -115,7 +116,7 @@ def test_an_item_knows_its_suite_its_base_its_checks_and_how_many_must_pass(suit
         ("pffee", 4, "failed"),
         ("pcccc", 2, "capped"),
         ("pssss", 2, "skipped"),
-        ("pecss", 4, "error"),
+        ("pecss", 4, "capped"),
         ("e", 1, "error"),
     ],
 )

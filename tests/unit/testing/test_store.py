@@ -2,6 +2,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ import pytest
 from llmtask.errors import ProjectError, UsageError
 from llmtask.money import Cost
 from llmtask.testing.run import FORMAT, ItemKey, ItemResult, Outcome, Run, Sample, run_from_json
-from llmtask.testing.store import Store, likeness, new_run_id
+from llmtask.testing.store import Store, new_run_id
 from llmtask.testing.tape import Recording
 from llmtask.usage import UsageRow
 
 KEY = ItemKey("tests/match.llm.yaml", "one", "deepseek-chat", "zh")
+OTHER = ItemKey("tests/match.llm.yaml", "two", "deepseek-chat", "zh")
 RECORDING = Recording("k", {}, 1, "2026-11-24T09:00:00.000Z", 812, 210, text="{}")
 
 
@@ -48,23 +50,29 @@ def test_a_run_is_read_as_it_was_written(store: Store) -> None:
     run = begun(store, "main")
     sample = Sample(1, Outcome.FAILED, answer={"a": ["匹配", None, 1.5]}, costs=(Cost(5, "CNY"),), latency_ms=7)
     store.add(run.id, KEY, sample)
-    store.keep(run.id, RECORDING, row(1))
-    store.keep(run.id, None, row(2, 7, "USD"))
-    store.keep(run.id, None, row(3, None, None))
+    store.keep(run.id, KEY, RECORDING, row(1))
+    store.keep(run.id, KEY, None, row(2, 7, "USD"))
+    store.keep(run.id, KEY, None, row(3, None, None))
     store.end(run.id)
     read = store.named("main")
     assert read.items == (ItemResult(KEY, "job_match", 1, (sample,), {"resume": "我"}, ("safety",)),)
     assert (read.paid, read.settings) == ((Cost(5, "CNY"), Cost(7, "USD")), {"models": "m"})
     assert read.ended_at is not None
-    assert store.find("k") == store.find("k", run.id) == RECORDING
-    assert store.find("k", "another") is None
-    assert store.find("other") is None
+    assert store.find("k") == store.find_of(run.id, KEY, "k") == RECORDING
+    assert store.find_of("another", KEY, "k") is store.find_of(run.id, OTHER, "k") is store.find("other") is None
+
+
+def test_items_that_ask_the_same_keep_an_answer_each(store: Store) -> None:
+    run = begun(store)
+    store.keep(run.id, KEY, RECORDING, row(1))
+    store.keep(run.id, OTHER, replace(RECORDING, text="[]"), row(2))
+    assert [getattr(store.find_of(run.id, key, "k"), "text", None) for key in (KEY, OTHER)] == ["{}", "[]"]
 
 
 def test_a_row_that_is_told_twice_is_paid_once(store: Store) -> None:
     run = begun(store)
-    store.keep(run.id, None, row(1))
-    store.keep(run.id, None, row(1))
+    store.keep(run.id, KEY, None, row(1))
+    store.keep(run.id, KEY, None, row(1))
     assert store.paid(run.id) == (Cost(5, "CNY"),)
 
 
@@ -121,8 +129,7 @@ def test_a_process_that_is_killed_loses_its_run_to_the_next_one(tmp_path: Path) 
 def test_items_that_a_run_no_longer_asks_leave_it(store: Store) -> None:
     run = begun(store)
     store.add(run.id, KEY, Sample(1, Outcome.PASSED))
-    other = ItemKey("tests/match.llm.yaml", "two", "deepseek-chat", "zh")
-    store.plan(run.id, [ItemResult(other, "job_match", 1, ())])
+    store.plan(run.id, [ItemResult(OTHER, "job_match", 1, ())])
     assert store.run(run.id).items == ()
 
 
@@ -143,11 +150,6 @@ def test_a_file_that_is_no_store_or_a_newer_one_is_said(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(ProjectError, match="newer llmtask"):
         Store(newer)
-
-
-def test_the_same_items_are_alike_whatever_their_order() -> None:
-    other = ItemKey("tests/match.llm.yaml", "two", "deepseek-chat", "zh")
-    assert likeness([KEY, other]) == likeness([other, KEY]) != likeness([KEY])
 
 
 def test_a_run_document_is_read_again_and_says_outcomes_and_scores() -> None:

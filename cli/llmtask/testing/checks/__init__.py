@@ -35,6 +35,7 @@ __all__ = [
     "JudgeCheck",
     "Judgement",
     "LanguageCheck",
+    "LatencyCheck",
     "SchemaCheck",
     "Subject",
     "UnmovedCheck",
@@ -104,8 +105,9 @@ def examine(check: Check, subject: Subject) -> CheckResult:
     try:
         finding = check.find(subject)
     except Exception as error:  # noqa: BLE001  # such as a JMESPath function that does not fit this answer
-        reason = f"cannot be made ({type(error).__name__}: {error})"
-        return CheckResult(check.kind, check.title, False, check.weight, 0, reason, None, None)
+        finding = Finding(holds=False, text=f"cannot be made ({type(error).__name__}: {error})", is_broken=True)
+    if finding.is_broken:
+        return CheckResult(check.kind, check.title, False, check.weight, 0, finding.text, None, None)
     passed = finding.holds is not check.negated
     score = finding.score if finding.score is not None and not check.negated else float(passed)
     reason = f"must not be so: {finding.text}" if check.negated and not passed else finding.text

@@ -25,6 +25,8 @@ class Finding:
     """The offending part of the answer."""
     score: float | None = None
     """From 0 to 1 where it is more than yes or no."""
+    is_broken: bool = False
+    """Whether the check could not be made: then the answer fails it, and its negation too."""
 
 
 @dataclass(frozen=True, slots=True)

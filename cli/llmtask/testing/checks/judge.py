@@ -5,6 +5,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from jmespath.exceptions import JMESPathError
 from pydantic import Field
 
 from llmtask.testing.checks.base import Check, Finding, Path, Subject, at
@@ -47,16 +48,24 @@ class JudgeCheck(Check):
         """What tells it from other judge checks of a case."""
         return self.rubric, self.at, self.model, self.repeats
 
-    def judged_text(self, answer: Any) -> str:
-        """What the judge reads of an answer."""
-        part = at(Subject(answer, {}, "", None), self.at)  # type: ignore[arg-type]  # only the answer is looked at
+    def judged_text(self, answer: Any) -> str | None:
+        """What the judge reads of an answer; None where its path does not fit it, or nothing stands there."""
+        try:
+            part = self._part(answer)
+        except JMESPathError:
+            return None
+        if part in (None, "", [], {}):
+            return None
         return part if isinstance(part, str) else json.dumps(part, ensure_ascii=False, indent=2)
+
+    def _part(self, answer: Any) -> Any:
+        return at(Subject(answer, {}, "", None), self.at)  # type: ignore[arg-type]  # only the answer is looked at
 
     def find(self, subject: Subject) -> Finding:
         """Take the mean of the judgements."""
         judgements = subject.judgements.get(self.question, ())
         if not judgements:
-            return Finding(holds=False, text="nobody judged it")
+            return Finding(holds=False, text="there is nothing to judge at its path", is_broken=True)
         scores = [one.score for one in judgements]
         mean = statistics.fmean(scores)
         apart = f" ({min(scores):.2f} to {max(scores):.2f} in {len(scores)} judgements)" if len(scores) > 1 else ""

@@ -1,6 +1,7 @@
 """Checks on how the answer came: validity, time, money, tokens, its end; and checks written in Python."""
 
 import contextlib
+import copy
 import sys
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
@@ -60,15 +61,18 @@ class LatencyCheck(Check):
 
     def find(self, subject: Subject) -> Finding:
         """Compare the times."""
-        parts, holds = [], True
+        parts, holds, is_broken = [], True, False
         for name, took, limit in (
             ("the answer", subject.latency_ms, self.max_ms),
             ("the first token", subject.first_token_ms, self.first_token_ms),
         ):
-            if limit is not None:
-                holds = holds and took is not None and took <= limit
+            if limit is not None and took is None:
+                is_broken = True
+                parts.append(f"it is not known how long {name} took")
+            elif limit is not None and took is not None:
+                holds = holds and took <= limit
                 parts.append(f"{name} took {took} ms of {limit}")
-        return Finding(holds, ", ".join(parts))
+        return Finding(holds, ", ".join(parts), is_broken=is_broken)
 
 
 class CostCheck(Check):
@@ -88,10 +92,11 @@ class CostCheck(Check):
     def find(self, subject: Subject) -> Finding:
         """Compare the amounts."""
         if subject.unpriced_calls:
-            return Finding(holds=False, text="the model has no price")
+            return Finding(holds=False, text="the model has no price", is_broken=True)
         others = [cost for cost in subject.costs if cost.currency != self.currency and cost.nanos]
         if others:
-            return Finding(holds=False, text=f"it is priced in {others[0].currency}, not in {self.currency}")
+            text = f"it is priced in {others[0].currency}, not in {self.currency}"
+            return Finding(holds=False, text=text, is_broken=True)
         amount = sum((cost.amount for cost in subject.costs if cost.currency == self.currency), Decimal(0))
         return Finding(amount <= self.max, f"it cost {amount.normalize():f} of {self.max} {self.currency}")
 
@@ -179,9 +184,13 @@ class FunctionCheck(Check):
         function = load_object(subject.project, "checks", self.call)
         try:
             with contextlib.redirect_stdout(sys.stderr):  # what it prints is no part of the report
-                given = function(subject.answer, subject, **self.args)
+                given = function(copy.deepcopy(subject.answer), subject, **self.args)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a user's function may fail in any way Python can
-            return Finding(holds=False, text=f"{self.call} fails ({type(error).__name__}: {error})")
+            text = f"{self.call} fails ({type(error).__name__}: {error})"
+            return Finding(holds=False, text=text, is_broken=True)
         result, reason = given if isinstance(given, tuple) else (given, None)
         score = float(result)
+        if not 0 <= score <= 1:
+            text = f"{self.call} gives {result}, which is no score from 0 to 1"
+            return Finding(holds=False, text=text, is_broken=True)
         return Finding(score >= self.at_least, str(reason or f"{self.call} gives {result}"), score=score)
