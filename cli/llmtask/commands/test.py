@@ -138,7 +138,7 @@ def run_suites(
     """
     from llmtask.testing.items import Selection  # pytest and pydantic's models: --help does without
     from llmtask.testing.launch import launch, verdict
-    from llmtask.testing.outputs import Outputs, not_passed
+    from llmtask.testing.outputs import Outputs, found_run, not_passed
     from llmtask.testing.runner import Runner, Settings
     from llmtask.testing.session import Options
     from llmtask.view.suites import Watch, show_plan, show_run
@@ -162,7 +162,8 @@ def run_suites(
         return
     for run in runner.runs:
         show_run(run, runner.notes)
-        for path in outputs.write(run, loaded, outputs.compared(run, before)):
+        whole = found_run(run.id, loaded, results) if outputs.is_any else run
+        for path in outputs.write(whole, loaded, outputs.compared(whole, before)):
             note(f"wrote {path}")
     raise typer.Exit(verdict(runner, code))
 

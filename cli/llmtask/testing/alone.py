@@ -9,7 +9,7 @@ import pytest
 from llmtask.errors import LlmtaskError, UsageError
 from llmtask.project import load_project
 from llmtask.testing.items import Selection
-from llmtask.testing.outputs import Outputs
+from llmtask.testing.outputs import Outputs, found_run
 from llmtask.testing.run import Outcome, Run, counts
 from llmtask.testing.runner import Runner, Settings
 from llmtask.testing.session import Options
@@ -90,13 +90,12 @@ class Alone(Runner):
 
     def _written(self) -> Sequence[str]:
         try:
-            projects = [session.project for session in self.sessions.values()]
-            pairs = list(zip(self.runs, projects, strict=True))[:1]  # files have one name: they hold the first project
-            return [
-                f"wrote {path}"
-                for run, project in pairs
-                for path in self.outputs.write(run, project, self.outputs.compared(run, self._before))
-            ]
+            if not self.outputs.is_any or not self.runs:
+                return []
+            project = next(iter(self.sessions.values())).project  # files have one name: they hold the first project
+            run = found_run(self.runs[0].id, project)
+            written = self.outputs.write(run, project, self.outputs.compared(run, self._before))
+            return [f"wrote {path}" for path in written]
         except LlmtaskError as error:
             return [f"llmtask: {error}"]
 

@@ -10,6 +10,7 @@ import pytest
 from llmtask.errors import ExitCode, ProjectError, UsageError
 from llmtask.project import Project, shown
 from llmtask.testing import plugin
+from llmtask.testing.nodes import CaseNode
 from llmtask.testing.plugin import SUFFIX
 from llmtask.testing.run import Outcome, counts
 from llmtask.testing.runner import Runner
@@ -54,7 +55,16 @@ def launch(project: Project, paths: Sequence[str], arguments: Sequence[str], run
 
 
 class _Quiet:
-    """Takes pytest's own terminal away: what there is to say is said by whoever started it."""
+    """Takes pytest's own terminal away, and its long way through an item: nothing here has fixtures or output."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+        """Report an item."""
+        if not isinstance(item, CaseNode):
+            return None
+        for report in item.reports():
+            item.ihook.pytest_runtest_logreport(report=report)
+        return True
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config: pytest.Config) -> None:

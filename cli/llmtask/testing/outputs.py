@@ -40,6 +40,11 @@ class Outputs:
                 message = f"{str(path)!r} cannot be written: {problem}"
                 raise UsageError(message)
 
+    @property
+    def is_any(self) -> bool:
+        """Whether a file is wanted."""
+        return bool(self.report or self.json or self.markdown)
+
     def before(self, project: Project, results: Path | None = None) -> Run | None:
         """The run to compare with, looked for before anything is paid; None where there is none.
 

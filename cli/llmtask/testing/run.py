@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from pathlib import PurePosixPath
@@ -104,6 +104,11 @@ class Sample:
     upstream_model: str | None = None
     """The model's name, as the response carried it."""
 
+    def slim(self) -> "Sample":
+        """The same without what only pages and documents show: thousands are held in memory."""
+        checks = tuple(check if not check.passed else replace(check, reason="", found=None) for check in self.checks)
+        return replace(self, answer=None, text=None, checks=checks)
+
     @property
     def score(self) -> float | None:
         """The weighted mean of its checks' scores, from 0 to 1; None where nothing was answered."""
@@ -137,10 +142,10 @@ class ItemResult:
         outcomes = [sample.outcome for sample in self.samples]
         if outcomes.count(Outcome.PASSED) >= self.wanted:
             return Outcome.PASSED
-        if outcomes.count(Outcome.FAILED) > len(outcomes) - self.wanted:
+        if outcomes.count(Outcome.FAILED) > max(len(outcomes), self.wanted) - self.wanted:
             return Outcome.FAILED
-        kinds = (Outcome.CAPPED, Outcome.ERROR, Outcome.SKIPPED)
-        return next(kind for kind in kinds if kind in outcomes)
+        kinds = (Outcome.CAPPED, Outcome.ERROR)
+        return next((kind for kind in kinds if kind in outcomes), Outcome.SKIPPED)
 
     @property
     def answered(self) -> tuple[Sample, ...]:

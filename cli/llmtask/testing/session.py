@@ -134,7 +134,10 @@ class Session:
             self._loop.call_soon_threadsafe(self._task.cancel)
 
     def finish(self) -> Run:
-        """The run's record, when the last answer is there. A run that was broken off or capped may be gone on with."""
+        """The run's record, when the last answer is there, without inputs and answers: those are in the store.
+
+        A run that was broken off or capped may be gone on with.
+        """
         if self._thread.ident is not None:
             self._thread.join()
         done = [future for future in self._results.values() if future.done() and not future.cancelled()]
@@ -190,7 +193,8 @@ class Session:
         bad = self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.ERROR]
         if self.options.most_failures and bad >= self.options.most_failures:
             self.stop(f"{bad} did not pass")
-        self._results[result.key].set_result(result)
+        kept = replace(result, samples=tuple(sample.slim() for sample in result.samples), inputs={})
+        self._results[result.key].set_result(kept)
 
 
 def _answered(run: Run) -> int:
