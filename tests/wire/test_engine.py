@@ -15,7 +15,7 @@ from llmtask.project import Project
 from llmtask.testing.answers import Answers
 from llmtask.testing.engine import Engine
 from llmtask.testing.items import Selection, items_of
-from llmtask.testing.run import ItemResult, Outcome
+from llmtask.testing.run import ItemKey, ItemResult, Outcome
 from llmtask.testing.suite import load_suite
 from llmtask.usage import UsageLog
 from tests.wire.conftest import MATCH
@@ -62,7 +62,9 @@ class Bench:
         path.write_text(text + cases, encoding="utf-8")
         items = list(items_of(project, [load_suite(project, path)], selection))
         engine = Engine(project, items, Answers(log=self.log), **options)
-        return asyncio.run(engine.run())
+        results: dict[ItemKey, ItemResult] = {}
+        asyncio.run(engine.run(lambda result: results.update({result.key: result})))
+        return [results[item.key] for item in items]
 
     def outcomes(self, *args: Any, **options: Any) -> Counter[str]:
         return Counter(result.outcome.value for result in self.run(*args, **options))

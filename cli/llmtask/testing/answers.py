@@ -132,7 +132,10 @@ class Answers:
             error = caught
             if error.failure is Failure.RATE_LIMITED:
                 line.slow_down()
-        return _called(repeat, _verdict(result, error), recorder)
+        given = _called(repeat, _verdict(result, error), recorder)
+        if line.is_live:
+            return given
+        return replace(given, sample=replace(given.sample, first_token_ms=None))  # a whole answer has none
 
     def done(self, key: ItemKey, sample: Sample, recordings: Sequence[Recording]) -> None:
         """Keep a sample.

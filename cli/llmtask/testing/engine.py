@@ -92,7 +92,6 @@ class Engine:
             KeyMissingError, UntrustedError, ProjectError: As for a run.
         """
         self._project, self._answers, self._max_cost = project, answers, max_cost
-        self._given_items = list(items)
         self._items = _bases_first(items)
         self._streams = streams
         self._examining = ThreadPoolExecutor(1, "llmtask-checks")
@@ -107,7 +106,7 @@ class Engine:
         self._bases = {item.base for item in self._items if item.base in known}
         self._clean: dict[tuple[ItemKey, int], asyncio.Future[Any]] = {}
         self._plans: dict[ItemKey, Plan] = {}
-        self._asked: list[Any] = []
+        self._likeness = 0
         costs = [cost for item in self._items for cost in self._priced(item)]
         self.highest_cost = sums(costs)
         """About the most that the run can cost without retries, an amount per currency."""
@@ -126,25 +125,21 @@ class Engine:
     @property
     def likeness(self) -> str:
         """Equal for runs that ask the same: the same items, as often, with the same messages and parameters."""
-        return hashlib.sha256(json.dumps(sorted(self._asked)).encode()).hexdigest()[:32]
+        return f"{self._likeness:032x}"
 
     def stop(self, why: str) -> None:
         """Ask nothing more; what is in flight comes to its end."""
         self._stopped = why
 
-    async def run(self, tell: Callable[[ItemResult], None] = lambda _: None) -> list[ItemResult]:
+    async def run(self, tell: Callable[[ItemResult], None]) -> None:
         """Ask everything.
 
         Args:
-            tell: Is called with each item's result when it is there.
-
-        Returns:
-            A result per item, in the items' order.
+            tell: Is called with each item's result when it is there; nobody else keeps it.
 
         Raises:
             LlmtaskError: The run cannot go on; what came until then is kept.
         """
-        results: dict[ItemKey, ItemResult] = {}
         try:
             async with asyncio.TaskGroup() as group:
                 for model_id in dict.fromkeys(item.key.model_id for item in self._items):
@@ -152,19 +147,17 @@ class Engine:
                     jobs = iter([(item, repeat) for item in own for repeat in range(1, item.repeats + 1)])
                     collected: dict[ItemKey, list[Sample]] = {}
                     for _ in range(self._gate(model_id).most):
-                        group.create_task(self._work(jobs, collected, results, tell))
+                        group.create_task(self._work(jobs, collected, tell))
         except BaseExceptionGroup as errors:
             raise _first(errors) from errors
         finally:
             self._examining.shutdown(wait=False, cancel_futures=True)
             await self._chats.aclose()
-        return [results[item.key] for item in self._given_items]
 
     async def _work(
         self,
         jobs: Iterator[tuple[Item, int]],
         collected: dict[ItemKey, list[Sample]],
-        results: dict[ItemKey, ItemResult],
         tell: Callable[[ItemResult], None],
     ) -> None:
         """Take one sample after another, as long as there are any."""
@@ -176,8 +169,7 @@ class Engine:
             if len(samples) == item.repeats:
                 del collected[item.key]
                 self._answers.close(item.key, is_whole=all(one.outcome in ANSWERED for one in samples))
-                results[item.key] = item.result(sorted(samples, key=lambda one: one.repeat))
-                tell(results[item.key])
+                tell(item.result(sorted(samples, key=lambda one: one.repeat)))
 
     async def _sample(self, item: Item, repeat: int) -> tuple[Sample, list[Recording]]:
         """Ask an item once, and examine the answer."""
@@ -229,7 +221,8 @@ class Engine:
             self._plans[item.key] = decided
         key = item.key
         where = (key.suite, key.case, key.model_id, key.locale, key.prompt)
-        self._asked.append([*where, item.repeats, asking(decided.model, decided.request).key(1, 0)])
+        asked = [*where, item.repeats, asking(decided.model, decided.request).key(1, 0)]
+        self._likeness ^= int.from_bytes(hashlib.sha256(json.dumps(asked).encode()).digest()[:16])
         plans = [(decided, item.repeats)]
         for check in item.checks:
             if isinstance(check, JudgeCheck):

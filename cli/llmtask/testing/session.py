@@ -104,7 +104,7 @@ class Session:
         store.plan(run_id, [item.result() for item in self.items])
         self._results: dict[ItemKey, Future[ItemResult]] = {item.key: Future() for item in self.items}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[list[ItemResult]] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name="llmtask")
         self._is_cancelled = False
         self.error: BaseException | None = None

@@ -268,14 +268,14 @@ class _Recording:
         self._recorder, self._inner, self._model = recorder, inner, model
 
     def ask(self, request: Request, patience: Patience, *, live: bool) -> Generator[Delta]:
-        hearing = _Hearing(self._recorder, self._model, request)
+        hearing = _Hearing(self._recorder, self._model, request, live=live)
         with hearing:
             for delta in self._inner.ask(request, patience, live=live):
                 hearing.take(delta)
                 yield delta
 
     async def aask(self, request: Request, patience: Patience, *, live: bool) -> AsyncGenerator[Delta]:
-        hearing = _Hearing(self._recorder, self._model, request)
+        hearing = _Hearing(self._recorder, self._model, request, live=live)
         with hearing:
             async for delta in self._inner.aask(request, patience, live=live):
                 hearing.take(delta)
@@ -291,8 +291,9 @@ class _Recording:
 class _Hearing:
     """One call's answer while it comes; tells the recorder when it has come whole, or was refused."""
 
-    def __init__(self, recorder: Recorder, model: Model, request: Request) -> None:
+    def __init__(self, recorder: Recorder, model: Model, request: Request, *, live: bool) -> None:
         self._recorder = recorder
+        self._live = live
         self._what = asking(model, request)
         self._at = datetime.now(UTC)
         self._begun = time.perf_counter()
@@ -307,7 +308,7 @@ class _Hearing:
         for name, pieces in self._pieces.items():
             if piece := getattr(delta, name):
                 pieces.append(piece)
-                if self._first_token_ms is None:
+                if self._first_token_ms is None and self._live:  # a whole answer has no first token
                     self._first_token_ms = self._elapsed_ms
         self._last = Delta(
             tokens=delta.tokens or self._last.tokens,
