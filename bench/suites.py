@@ -270,9 +270,12 @@ def show(name: str, found: Measured | None, ratio: float | None = None, bound: s
 def asking(bench: Bench, given: argparse.Namespace) -> None:
     """Real calls: the runners against a bare loop."""
     count = given.cases
-    bare = [sys.executable, str(PEERS / "bare.py"), str(bench.suite(count)), str(CONCURRENCY)]
-    run = bench.test(count, "--fresh", "--concurrency", str(CONCURRENCY), asks=True, answers_after_s=ANSWER_S)
-    commands = {BARE: Command(bare, rf"^{count} answers$", count, ANSWER_S), RUN: run}
+    commands = {}
+    for bare, run, how in ((BARE, RUN, "whole"), (f"{BARE}, streamed", f"{RUN} --stream", "stream")):
+        argv = [sys.executable, str(PEERS / "bare.py"), str(bench.suite(count)), str(CONCURRENCY), how]
+        commands[bare] = Command(argv, rf"^{count} answers$", count, ANSWER_S)
+        options = ("--fresh", "--concurrency", str(CONCURRENCY), *(["--stream"] if how == "stream" else []))
+        commands[run] = bench.test(count, *options, asks=True, answers_after_s=ANSWER_S)
     if given.promptfoo and shutil.which(given.promptfoo[0]):
         commands[PROMPTFOO] = promptfoo(bench, count, given.promptfoo)
     if given.pydantic_evals and shutil.which(given.pydantic_evals):
@@ -281,8 +284,9 @@ def asking(bench: Bench, given: argparse.Namespace) -> None:
     if len({one.asked for measured in found.values() for one in measured}) != 1:
         sys.exit("the runners did not ask the same")
     ours, medians = median(found[RUN]), {name: median(measured) for name, measured in found.items()}
-    show(BARE, medians[BARE])
-    show(RUN, ours, ours.s / medians[BARE].s, "1.25")
+    for bare, run in ((BARE, RUN), (f"{BARE}, streamed", f"{RUN} --stream")):
+        show(bare, medians[bare])
+        show(run, medians[run], medians[run].s / medians[bare].s, "1.25")
     for name, bound in ((PROMPTFOO, "0.50"), (PYDANTIC_EVALS, "")):
         if name in medians:
             show(name, medians[name])

@@ -1,6 +1,6 @@
 """The least that asks the cases of a suite: llmtask's client class and messages, a semaphore, json.loads.
 
-python bench/peers/bare.py SUITE CONCURRENCY
+python bench/peers/bare.py SUITE CONCURRENCY whole|stream
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from llmtask.providers.openai_driver import call_arguments
 from llmtask.service import RunOptions, plan
 
 
-async def ask(suite: Path, concurrency: int) -> int:
+async def ask(suite: Path, concurrency: int, *, streams: bool) -> int:
     project = load_project()
     model, config = get_model("deepseek-chat", project=project), project.model("deepseek-chat")
     provider = project.config.providers[config.provider]
@@ -27,8 +27,11 @@ async def ask(suite: Path, concurrency: int) -> int:
         options = RunOptions(project=project, locale="en", model_id="deepseek-chat", fall_back=False)
         request = plan("job_match", inputs, options).request
         messages = [SystemMessage(request.system), HumanMessage(request.user)]
+        arguments = call_arguments(request, config, provider)
         async with gate:
-            stream = model.astream(messages, **call_arguments(request, config, provider))
+            if not streams:
+                return json.loads(str((await model.ainvoke(messages, **arguments)).text))
+            stream = model.astream(messages, **arguments)
             return json.loads("".join([str(chunk.text) async for chunk in stream]))
 
     lines = suite.with_name(suite.name.replace(".llm.yaml", ".jsonl")).read_text(encoding="utf-8").splitlines()
@@ -37,4 +40,4 @@ async def ask(suite: Path, concurrency: int) -> int:
 
 
 if __name__ == "__main__":
-    print(asyncio.run(ask(Path(sys.argv[1]), int(sys.argv[2]))), "answers")
+    print(asyncio.run(ask(Path(sys.argv[1]), int(sys.argv[2]), streams=sys.argv[3] == "stream")), "answers")
