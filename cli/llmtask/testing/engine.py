@@ -100,7 +100,7 @@ class Engine:
         self._chats = Chats()
         self._opening: dict[str, asyncio.Task[Any]] = {}
         self.spent: list[Cost] = []
-        """What was spent so far."""
+        """What was spent so far, an amount per currency."""
         self._stopped: str | None = None
         known = {item.key for item in self._items}
         self._bases = {item.base for item in self._items if item.base in known}
@@ -263,7 +263,7 @@ class Engine:
             if self._max_cost is not None and sum(cost.nanos for cost in self.spent) >= self._max_cost.nanos:
                 return Given(Sample(repeat, Outcome.CAPPED, reason="the amount of --max-cost is spent"))
             given = await self._answers.asked(decided, key, repeat, Line(self._chats, gate.slow_down, is_live))
-            self.spent += given.sample.costs
+            self.spent = [*sums((*self.spent, *given.sample.costs))]
             if given.sample.failure in _FINAL:
                 gate.stopped = f"{model_id} was stopped: {given.sample.reason}"
         return given

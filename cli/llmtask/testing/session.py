@@ -98,7 +98,7 @@ class Session:
         if before is not None:
             run_id = before.id
             self._answers.resume(run_id)
-            self.engine.spent += before.paid
+            self.engine.spent = list(before.paid)
         self.run_id = run_id
         self._head = before or store.begin(run_id, alike, _settings(self.items, options), options.name)
         store.plan(run_id, [item.result() for item in self.items])

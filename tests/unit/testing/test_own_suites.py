@@ -14,7 +14,7 @@ from llmtask.testing.cassettes import Cassettes
 from llmtask.testing.checks import Subject, examine
 from llmtask.testing.engine import Engine
 from llmtask.testing.items import Item, Selection, items_of
-from llmtask.testing.run import Source
+from llmtask.testing.run import ItemResult, Source
 from tests.suites.record import ANSWERS, CASSETTES, ROOT, SUITES, answer_path, items
 
 Answer = dict[str, Any]
@@ -34,7 +34,9 @@ def asked(own: Project) -> list[Item]:
 def problems(project: Project, asked: list[Item], answers: Answers) -> list[str]:
     """What did not pass, and why."""
     found = []
-    for result in asyncio.run(Engine(project, asked, answers).run()):
+    results: list[ItemResult] = []
+    asyncio.run(Engine(project, asked, answers).run(results.append))
+    for result in results:
         for sample in result.samples:
             reasons = [f"{check.name}: {check.reason}" for check in sample.checks if not check.passed]
             if sample.outcome != "passed":

@@ -165,6 +165,12 @@ def wrong_language(text: str, locale: str, ignore: Collection[str] = ()) -> str 
     Raises:
         UsageError: As `require_detector`.
     """
+    judge = _judged_before if len(text) <= _SHORT else _judged
+    return judge(text, locale, tuple(ignore))
+
+
+def _judged(text: str, locale: str, ignore: tuple[str, ...]) -> str | None:
+    """As `wrong_language`."""
     target = _target(locale)
     own = _OWN_SCRIPTS.get(target.language, {target.script})
     named = text if "Han" in own else _ORGANISATION.sub(_blank, text)  # 某某科技（苏州）有限公司: before brackets go
@@ -175,6 +181,11 @@ def wrong_language(text: str, locale: str, ignore: Collection[str] = ()) -> str 
             shown = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"
             return f"reads as {found}, not {locale}: {shown!r}"
     return None
+
+
+_SHORT = 2_000  # characters of a text whose verdict is kept
+_judged_before = functools.lru_cache(maxsize=4096)(_judged)
+"""A model that is asked again says much of it again: five repeats are judged in the time of two."""
 
 
 def _target(locale: str) -> _Target:
