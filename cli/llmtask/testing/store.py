@@ -215,7 +215,8 @@ class Store:
         with _errors_named(self.path):
             found = self._db.execute(
                 "SELECT id FROM runs WHERE (? = 'latest' OR name = ? OR substr(id, 1, length(?)) = ?) AND rowid < "
-                "coalesce((SELECT rowid FROM runs WHERE id = ?), 1e18) ORDER BY (name = ?) DESC, rowid DESC LIMIT 1",
+                "coalesce((SELECT rowid FROM runs WHERE id = ?), 1e18) "
+                "ORDER BY coalesce(name = ?, 0) DESC, rowid DESC LIMIT 1",
                 (name, name, name, name, before, name),
             ).fetchone()
         if found is None:

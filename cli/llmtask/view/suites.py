@@ -192,8 +192,8 @@ def _show_end(run: Run, total: Column) -> None:
     answer("")
     draw(line, soft_wrap=True)
     if run.ended_at is None:
-        more = " with a larger --max-cost" if total.samples[Outcome.CAPPED] else ""
-        note(f"not everything was asked: the same command{more} goes on with it, and pays only for the rest")
+        how = "with a larger --max-cost" if total.samples[Outcome.CAPPED] else "without -x"
+        note(f"not everything was asked: the same command ({how}) goes on with it, and pays only for the rest")
 
 
 def _say(text: str, style: str = "") -> None:

@@ -86,6 +86,8 @@ def test_what_is_no_unicode_is_kept_as_an_escape(store: Store) -> None:
 
 def test_a_run_is_found_by_its_name_its_beginning_or_as_the_latest(store: Store) -> None:
     first, second = begun(store, "main"), begun(store)
+    assert store.named("latest").id == second.id, "though it has no name"
+    assert store.named("main", before=second.id).id == first.id
     third = store.begin("99999999-000000-ffff", "x", {}, "main")
     assert store.named("latest").id == third.id
     assert store.named("main").id == third.id
