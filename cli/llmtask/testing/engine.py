@@ -289,8 +289,10 @@ class Engine:
             sample = replace(sample, outcome=Outcome.ERROR, reason=reason)
         else:
             results = await self._looked(item, self._subject(item, sample, clean, judged))
-            outcome = Outcome.PASSED if all(result.passed for result in results) else Outcome.FAILED
-            sample = replace(sample, outcome=outcome, checks=results)
+            sample = replace(sample, outcome=_outcome(results), checks=results)
+            if sample.outcome is Outcome.ERROR:
+                reason = next(f"{result.name}: {result.reason}" for result in results if result.is_broken)
+                sample = replace(sample, reason=reason)
         return sample, [*given.recordings, *judged.recordings]
 
     async def _looked(self, item: Item, subject: Subject) -> tuple[CheckResult, ...]:
@@ -371,6 +373,13 @@ def _results(checks: Sequence[AnyCheck], subject: Subject) -> tuple[CheckResult,
     if any(isinstance(check, SchemaCheck) for check in checks):
         return found
     return examine(SchemaCheck(check="schema"), subject).unweighted(), *found
+
+
+def _outcome(results: Sequence[CheckResult]) -> Outcome:
+    """Failed where a check on the answer failed; an error where only a check itself did."""
+    if any(not result.passed and not result.is_broken for result in results):
+        return Outcome.FAILED
+    return Outcome.ERROR if any(result.is_broken for result in results) else Outcome.PASSED
 
 
 def _no_answer(sample: Sample) -> tuple[CheckResult, ...]:

@@ -94,6 +94,8 @@ class CheckResult:
     """What was found, for people."""
     path: str | None
     found: str | None
+    is_broken: bool = False
+    """Whether the check itself failed: that says nothing of the answer."""
 
     def unweighted(self) -> "CheckResult":
         """The same, counting nothing in the answer's score."""
@@ -105,9 +107,10 @@ def examine(check: Check, subject: Subject) -> CheckResult:
     try:
         finding = check.find(subject)
     except Exception as error:  # noqa: BLE001  # such as a JMESPath function that does not fit this answer
-        finding = Finding(holds=False, text=f"cannot be made ({type(error).__name__}: {error})", is_broken=True)
+        reason = f"cannot be made ({type(error).__name__}: {error})"
+        return CheckResult(check.kind, check.title, False, check.weight, 0, reason, None, None)
     if finding.is_broken:
-        return CheckResult(check.kind, check.title, False, check.weight, 0, finding.text, None, None)
+        return CheckResult(check.kind, check.title, False, check.weight, 0, finding.text, None, None, is_broken=True)
     passed = finding.holds is not check.negated
     score = finding.score if finding.score is not None and not check.negated else float(passed)
     reason = f"must not be so: {finding.text}" if check.negated and not passed else finding.text

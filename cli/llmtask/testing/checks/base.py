@@ -26,7 +26,7 @@ class Finding:
     score: float | None = None
     """From 0 to 1 where it is more than yes or no."""
     is_broken: bool = False
-    """Whether the check could not be made: then the answer fails it, and its negation too."""
+    """Whether the check itself failed, which says nothing of the answer, negated or not."""
 
 
 @dataclass(frozen=True, slots=True)
