@@ -90,29 +90,43 @@ QUIET = {
 }
 
 
+class Counting(VendorServer):
+    """A vendor that answers everybody alike, and keeps of what it was asked no more than a digest."""
+
+    def __init__(self, chunk_chars: int) -> None:
+        """Write the answer, once."""
+        super().__init__("deepseek", key=KEY, respond=self._answer)
+        self.asked: list[bytes] = []
+        self.delay_s = 0.0
+        self._text = json.dumps(ANSWER)
+        body = {"model": "deepseek-flash", "stream": True, "stream_options": {"include_usage": True}}
+        said = self.vendor.answer(
+            {**body, "thinking": {"type": "disabled"}}, Reply(self._text, chunk_chars=chunk_chars)
+        )
+        self._events = (*said.chunks, b"".join(said.tail))
+
+    def receive(self, request: Request) -> None:
+        """Keep the digest."""
+        text = json.dumps((request.body or {}).get("messages"), sort_keys=True)
+        self.asked.append(hashlib.sha256(text.encode()).digest())
+
+    def _answer(self, _: Request) -> Reply:
+        return Reply(self._text, raw_events=self._events, first_byte_delay_s=self.delay_s)
+
+
 def serve(control: Connection, core: int | None, chunk_chars: int) -> None:
-    """The vendor: answers everybody alike. Told how long to wait, it says what came since it was told the last time."""
+    """The vendor: told how long to wait, it says what came since it was told the last time."""
     if core is not None:
         os.sched_setaffinity(0, {core})
-    delay_s = 0.0
-    with VendorServer("deepseek", key=KEY) as server:
-        text = json.dumps(ANSWER)
-        body = {"model": "deepseek-flash", "stream": True, "stream_options": {"include_usage": True}}
-        said = server.vendor.answer({**body, "thinking": {"type": "disabled"}}, Reply(text, chunk_chars=chunk_chars))
-        events = (*said.chunks, b"".join(said.tail))
-
-        def respond(_: Request) -> Reply:
-            return Reply(text, raw_events=events, first_byte_delay_s=delay_s)
-
-        server._respond = respond
+    with Counting(chunk_chars) as server:
         control.send(server.base_url)
         while (told := control.recv()) is not None:
-            delay_s = told
+            server.delay_s = told
             server.wait_idle(5)
-            asked = {json.dumps((one.body or {}).get("messages"), sort_keys=True) for one in server.requests}
-            digest = hashlib.sha256("".join(sorted(asked)).encode()).hexdigest()
-            control.send((len(server.requests), server.completed, len(asked), digest))
-            server.requests.clear()
+            different = sorted(set(server.asked))
+            digest = hashlib.sha256(b"".join(different)).hexdigest()
+            control.send((len(server.asked), server.completed, len(different), digest))
+            server.asked.clear()
             server.completed = 0
 
 
