@@ -20,7 +20,9 @@ sys.path.insert(0, str(ROOT))
 from tests.unit.testing.test_facts import INPUTS, LABELLED  # noqa: E402
 from tests.unit.testing.test_language import FINE, PROSE, WRONG, corpus  # noqa: E402
 
-from llmtask.testing.text import invented, ungrounded, wrong_language  # noqa: E402  # after the path
+from llmtask.testing.text.facts import invented  # noqa: E402  # after the path
+from llmtask.testing.text.grounding import ungrounded  # noqa: E402
+from llmtask.testing.text.language import wrong_language  # noqa: E402
 
 Verdict = Callable[[str, str], bool]
 """Whether a string in a locale is wrong."""

@@ -1,7 +1,9 @@
 """Token counts: what a vendor reported, or an estimate that says so."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from llmtask.project import TokenEstimate
 
@@ -46,5 +48,17 @@ def estimate(text: str, rate: TokenEstimate) -> int:
         text: Any text.
         rate: Tokens per character, by script.
     """
-    cjk = sum(map(len, _CJK.findall(text)))
-    return -int(-(cjk * rate.cjk + (len(text) - cjk) * rate.other) // 1)
+    return estimate_all((text,), rate)
+
+
+def estimate_all(texts: Sequence[str], rate: TokenEstimate) -> int:
+    """About how many tokens texts have together, a line feed between each two."""
+    cjk = sum(map(_cjk, texts))
+    chars = sum(map(len, texts)) + max(len(texts) - 1, 0)
+    return -int(-(cjk * rate.cjk + (chars - cjk) * rate.other) // 1)
+
+
+@lru_cache(maxsize=4)
+def _cjk(text: str) -> int:
+    """How many characters are Chinese, Japanese or Korean; many runs in a row share their system message."""
+    return 0 if text.isascii() else sum(map(len, _CJK.findall(text)))

@@ -30,7 +30,7 @@ def keep(store: Store, run: Run, run_id: str, name: str) -> None:
     store.plan(run_id, run.items)
     for item in run.items:
         for sample in item.samples:
-            store.add(run_id, item.key, sample)
+            store.add(run_id, [(item.key, sample)])
     store.end(run_id)
 
 

@@ -132,9 +132,9 @@ class Request:
     """The user's own input; only the offline driver reads it."""
 
     @property
-    def text(self) -> str:
-        """All that the model reads, as one text."""
-        return "\n".join([self.system, self.user, *(turn.text for turn in self.turns)])
+    def texts(self) -> tuple[str, ...]:
+        """All that the model reads."""
+        return self.system, self.user, *(turn.text for turn in self.turns)
 
 
 @dataclass(frozen=True, slots=True)

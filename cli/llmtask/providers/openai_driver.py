@@ -40,6 +40,16 @@ class CompatibleChatModel(BaseChatOpenAI):
     def _llm_type(self) -> str:
         return "llmtask-openai-compatible"
 
+    def _get_request_payload(self, input_: Any, *, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        """The body; the messages and tools travel in `extra_body`: the wire is the same.
+
+        The SDK rewrites what it takes as arguments, level by level, by its own types: for a message with a schema in
+        it that takes longer than all of its HTTP.
+        """
+        payload: dict[str, Any] = super()._get_request_payload(input_, stop=stop, **kwargs)
+        moved = {name: payload.pop(name) for name in ("messages", "tools", "tool_choice") if name in payload}
+        return payload | {"messages": [], "extra_body": {**(payload.get("extra_body") or {}), **moved}}
+
     def _convert_chunk_to_generation_chunk(
         self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: dict[str, Any] | None
     ) -> ChatGenerationChunk | None:

@@ -1,7 +1,7 @@
 """One run of a task: the only door to a model call."""
 
 from llmtask.service.check import check_model
-from llmtask.service.plan import Plan, RunOptions, plan
+from llmtask.service.plan import Plan, Planner, RunOptions, plan
 from llmtask.service.recovery import Ceiling, ceilings
 from llmtask.service.result import (
     Event,
@@ -30,6 +30,7 @@ __all__ = [
     "Opener",
     "PartialEvent",
     "Plan",
+    "Planner",
     "ReasoningEvent",
     "ResultEvent",
     "RetryEvent",

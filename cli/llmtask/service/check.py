@@ -12,7 +12,7 @@ from llmtask.schemas import json_schema
 from llmtask.service.plan import Candidate, Plan
 from llmtask.service.result import ResultEvent
 from llmtask.service.run import execute
-from llmtask.tokens import estimate
+from llmtask.tokens import estimate_all
 from llmtask.usage import UsageLog
 
 CHECK = "models_check"
@@ -48,7 +48,7 @@ def check_model(project: Project, model_id: str, log: UsageLog | None) -> str:
         locale=defaults.locale,
         prompt=Prompt(CHECK, defaults.locale, _PROMPT, _LOCALE, YamlFile(Path(), {})),
         schema=_Ok,
-        candidates=(Candidate(route, model, request, estimate(request.text, defaults.token_estimate)),),
+        candidates=(Candidate(route, model, request, estimate_all(request.texts, defaults.token_estimate)),),
         timeouts=defaults.timeouts,
     )
     ends = [event.result for event in execute(planned, log, live=False) if isinstance(event, ResultEvent)]

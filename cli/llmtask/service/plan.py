@@ -17,7 +17,7 @@ from llmtask.prompts import Prompt, load_prompt
 from llmtask.providers import TOOL_NAME, Request, require_key
 from llmtask.router import Route, Router
 from llmtask.schemas import example, json_schema, load_schema
-from llmtask.tokens import Tokens, estimate
+from llmtask.tokens import Tokens, estimate_all
 from llmtask.usage import UsageLog
 
 _IMAGE_TOKENS = 1_500  # a picture's order of magnitude in both vendors' vision models; for estimates only
@@ -134,43 +134,66 @@ def plan(task: str, variables: Mapping[str, str], options: RunOptions, schema: t
         UsageError: Something asked for does not exist, is missing, or is too long for the model.
         ProjectError: A project file is wrong.
     """
-    for name in options.keys() - RunOptions.__annotations__.keys():
-        message = f"unknown option {name!r}{did_you_mean(name, RunOptions.__annotations__)}"
-        raise TypeError(message)
-    project = options.get("project") or load_project()
-    task = project.task_id(task)
-    defaults = project.config.defaults
-    locale = options.get("locale") or defaults.locale
-    images = tuple(options.get("images", ()))
-    prompt = load_prompt(project, task, locale, options.get("prompt_version"))
-    route = _route(project, task, options, has_image=bool(images))
-    schema = schema or load_schema(project, task)
-    fields = json_schema(schema)
+    return Planner(task, options, schema).plan(variables)
 
-    def candidate(route: Route) -> Candidate:
-        model = project.model(route.model_id)
-        request = _request(prompt, variables, images, model, fields)
-        going_in = estimate(request.text, defaults.token_estimate) + _IMAGE_TOKENS * len(images)
+
+class Planner:
+    """Decides many runs of a task that differ in their input alone: files are read and routes are found once."""
+
+    def __init__(self, task: str, options: RunOptions, schema: type[BaseModel] | None = None) -> None:
+        """Decide what does not depend on the input.
+
+        Raises:
+            TypeError, UsageError, ProjectError: As `plan`.
+        """
+        for name in options.keys() - RunOptions.__annotations__.keys():
+            message = f"unknown option {name!r}{did_you_mean(name, RunOptions.__annotations__)}"
+            raise TypeError(message)
+        project = options.get("project") or load_project()
+        self._project, self._options = project, options
+        self._task = project.task_id(task)
+        defaults = project.config.defaults
+        self._rate = defaults.token_estimate
+        self._timeouts = _timeouts(defaults.timeouts, options.get("timeout_s"))
+        self._locale = options.get("locale") or defaults.locale
+        self._images = tuple(options.get("images", ()))
+        self._prompt = load_prompt(project, self._task, self._locale, options.get("prompt_version"))
+        self._route = _route(project, self._task, options, has_image=bool(self._images))
+        self._others = _fallback_routes(project, self._route, options)
+        self._schema = schema or load_schema(project, self._task)
+        self._fields = json_schema(self._schema)
+
+    def plan(self, variables: Mapping[str, str]) -> Plan:
+        """Decide a run.
+
+        Raises:
+            UsageError: A variable is missing or unknown, or the input is too long for the model.
+            ProjectError: A template is wrong.
+        """
+        first = self._candidate(self._route, variables)
+        if first.input_tokens > first.room:
+            raise UsageError(_too_long(first))
+        others = [self._candidate(other, variables) for other in self._others]
+        unfit = {one.route.model_id: why for one in others if (why := _why_not(self._project, one))}
+        return Plan(
+            project=self._project,
+            task=self._task,
+            locale=self._locale,
+            prompt=self._prompt,
+            schema=self._schema,
+            candidates=(first, *(one for one in others if one.route.model_id not in unfit)),
+            timeouts=self._timeouts,
+            skipped=unfit,
+            user_id=self._options.get("user_id"),
+            service_id=self._options.get("service_id"),
+            is_strict=self._options.get("strict", False),
+        )
+
+    def _candidate(self, route: Route, variables: Mapping[str, str]) -> Candidate:
+        model = self._project.model(route.model_id)
+        request = _request(self._prompt, variables, self._images, model, self._fields)
+        going_in = estimate_all(request.texts, self._rate) + _IMAGE_TOKENS * len(self._images)
         return Candidate(route, model, request, going_in)
-
-    first = candidate(route)
-    if first.input_tokens > first.room:
-        raise UsageError(_too_long(first))
-    others = [candidate(other) for other in _fallback_routes(project, route, options)]
-    unfit = {one.route.model_id: why for one in others if (why := _why_not(project, one))}
-    return Plan(
-        project=project,
-        task=task,
-        locale=locale,
-        prompt=prompt,
-        schema=schema,
-        candidates=(first, *(one for one in others if one.route.model_id not in unfit)),
-        timeouts=_timeouts(defaults.timeouts, options.get("timeout_s")),
-        skipped=unfit,
-        user_id=options.get("user_id"),
-        service_id=options.get("service_id"),
-        is_strict=options.get("strict", False),
-    )
 
 
 def _route(project: Project, task: str, options: RunOptions, *, has_image: bool) -> Route:

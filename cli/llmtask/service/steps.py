@@ -24,7 +24,7 @@ from llmtask.service.result import (
     TaskResult,
     TextEvent,
 )
-from llmtask.tokens import Tokens, estimate
+from llmtask.tokens import Tokens, estimate, estimate_all
 from llmtask.usage import Ledger, UsageRow, new_id, timestamp
 
 _USED_NOTHING = frozenset(
@@ -287,7 +287,7 @@ class TaskRun:
         output = reasoning + estimate(call.answer, rate)
         if not output and error and (error.status is not None or error.failure in _USED_NOTHING):
             return Tokens(is_estimate=True)
-        return Tokens(estimate(call.candidate.request.text, rate), output, 0, reasoning, is_estimate=True)
+        return Tokens(estimate_all(call.candidate.request.texts, rate), output, 0, reasoning, is_estimate=True)
 
     def _row(self, call: _Call, tokens: Tokens, cost: Cost | None, error: CallError | None) -> UsageRow:
         plan, route = self._plan, call.candidate.route

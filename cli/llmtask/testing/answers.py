@@ -18,6 +18,7 @@ from llmtask.testing.tape import BAD_ANSWERS, Asking, Find, NotRecordedError, Pl
 from llmtask.tokens import Tokens
 from llmtask.usage import Ledger, UsageRow
 
+_MOST_HELD = 100  # samples of answers that were there already, until they are written down together
 _MEASURED = ("tokens", "costs", "unpriced_calls", "calls", "latency_ms", "first_token_ms")
 
 
@@ -72,6 +73,7 @@ class Answers:
         self._cassettes = cassettes
         self._resumes, self._caches = False, Source.CACHED in sources
         self._unwritten: dict[ItemKey, list[Recording]] = {}
+        self._held: list[tuple[ItemKey, Sample]] = []
 
     def resume(self, run_id: str) -> None:
         """Go on with a run that was broken off: what it has is not asked again."""
@@ -144,9 +146,21 @@ class Answers:
             ProjectError: It cannot be written.
         """
         if self._store is not None:
-            self._store.add(self._run_id, key, sample)
+            self._held.append((key, sample))
+            if sample.source is Source.CALLED or len(self._held) >= _MOST_HELD:
+                self.flush()
         if self._cassettes is not None and not self.replays:
             self._unwritten.setdefault(key, []).extend(recordings)
+
+    def flush(self) -> None:
+        """Write down the samples that were held back: those that nobody was asked for, which a kill may cost.
+
+        Raises:
+            ProjectError: They cannot be written.
+        """
+        if self._store is not None and self._held:
+            held, self._held = self._held, []
+            self._store.add(self._run_id, held)
 
     def close(self, key: ItemKey, *, is_whole: bool) -> None:
         """Write an item's cassette, now that all its samples are there.

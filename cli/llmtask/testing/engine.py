@@ -12,7 +12,7 @@ from llmtask.errors import Failure, LlmtaskError, UsageError
 from llmtask.money import Cost, sums
 from llmtask.project import Project
 from llmtask.providers import Chats, require_key
-from llmtask.service import Plan, RunOptions, plan
+from llmtask.service import Plan, Planner, RunOptions, plan
 from llmtask.testing.answers import Answers, Given, Line
 from llmtask.testing.checks import (
     AnyCheck,
@@ -105,6 +105,7 @@ class Engine:
         known = {item.key for item in self._items}
         self._bases = {item.base for item in self._items if item.base in known}
         self._clean: dict[tuple[ItemKey, int], asyncio.Future[Any]] = {}
+        self._planners: dict[tuple[str, ...], Planner] = {}
         self._plans: dict[ItemKey, Plan] = {}
         self._likeness = 0
         costs = [cost for item in self._items for cost in self._priced(item)]
@@ -148,6 +149,7 @@ class Engine:
                     collected: dict[ItemKey, list[Sample]] = {}
                     for _ in range(self._gate(model_id).most):
                         group.create_task(self._work(jobs, collected, tell))
+            self._answers.flush()
         except BaseExceptionGroup as errors:
             raise _first(errors) from errors
         finally:
@@ -201,7 +203,12 @@ class Engine:
             fall_back=False,
             images=item.case.images,
         )
-        return plan(item.suite.task, item.case.inputs, options)
+        if item.case.images:
+            return plan(item.suite.task, item.case.inputs, options)
+        name = (item.suite.task, key.locale, key.model_id, key.prompt)
+        if name not in self._planners:
+            self._planners[name] = Planner(item.suite.task, options)
+        return self._planners[name].plan(item.case.inputs)
 
     def _judging(self, item: Item, check: JudgeCheck, answer: str) -> Plan:
         said = "\n\n".join(f"{name}:\n{text}" for name, text in item.case.inputs.items())

@@ -106,8 +106,7 @@ class Sample:
 
     def slim(self) -> "Sample":
         """The same without what only pages and documents show: thousands are held in memory."""
-        checks = tuple(check if not check.passed else replace(check, reason="", found=None) for check in self.checks)
-        return replace(self, answer=None, text=None, checks=checks)
+        return replace(self, answer=None, text=None, checks=tuple(check.slim() for check in self.checks))
 
     @property
     def score(self) -> float | None:

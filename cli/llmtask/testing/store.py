@@ -8,7 +8,7 @@ import hashlib
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -27,11 +27,12 @@ from llmtask.usage import UsageRow
 
 _FOLDER = ".llmtask"
 _BUSY_S = 10.0
+_CHECKPOINT_PAGES = 8_000  # 32 MB; each takes a while, and SQLite's own 1,000 are a hundred answers
 _VERSION = 1
 _TABLES = """
 CREATE TABLE runs (id TEXT PRIMARY KEY, name TEXT, began_at TEXT NOT NULL, ended_at TEXT, likeness TEXT NOT NULL,
   settings TEXT NOT NULL);
-CREATE TABLE inputs (digest TEXT PRIMARY KEY, texts TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE inputs (digest TEXT PRIMARY KEY, texts TEXT NOT NULL);
 CREATE TABLE items (run_id TEXT NOT NULL, position INTEGER NOT NULL, suite TEXT NOT NULL, case_name TEXT NOT NULL,
   model_id TEXT NOT NULL, locale TEXT NOT NULL, prompt TEXT NOT NULL, task TEXT NOT NULL, wanted INTEGER NOT NULL,
   inputs TEXT NOT NULL, tags TEXT NOT NULL, PRIMARY KEY (run_id, suite, case_name, model_id, locale, prompt));
@@ -39,7 +40,7 @@ CREATE TABLE samples (run_id TEXT NOT NULL, suite TEXT NOT NULL, case_name TEXT 
   locale TEXT NOT NULL, prompt TEXT NOT NULL, repeat INTEGER NOT NULL, outcome TEXT NOT NULL, document TEXT NOT NULL,
   PRIMARY KEY (run_id, suite, case_name, model_id, locale, prompt, repeat));
 CREATE TABLE calls (key TEXT NOT NULL, run_id TEXT NOT NULL, item TEXT NOT NULL, document TEXT NOT NULL,
-  PRIMARY KEY (key, run_id, item)) WITHOUT ROWID;
+  PRIMARY KEY (key, run_id, item));
 CREATE TABLE payments (run_id TEXT NOT NULL, row_id TEXT NOT NULL, nanos INTEGER NOT NULL, currency TEXT NOT NULL,
   PRIMARY KEY (run_id, row_id)) WITHOUT ROWID;
 """
@@ -90,6 +91,7 @@ class Store:
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last results, a kill none
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         self._db.execute("BEGIN IMMEDIATE")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
@@ -143,16 +145,18 @@ class Store:
 
     def plan(self, run_id: str, items: Sequence[ItemResult]) -> None:
         """Write down what a run asks; results of items that it no longer asks are dropped from it."""
+        rows: list[tuple[Any, ...]] = []
+        inputs: dict[str, str] = {}
+        for position, item in enumerate(items):
+            texts = json.dumps(dict(item.inputs))
+            digest = hashlib.sha256(texts.encode()).hexdigest()[:32]
+            inputs[digest] = texts
+            key, tags = _values(item.key), json.dumps(item.tags)
+            rows.append((run_id, position, *key, item.task, item.wanted, digest, tags))
         with self._together():
             self._db.execute("DELETE FROM items WHERE run_id = ?", (run_id,))
-            for position, item in enumerate(items):
-                texts = json.dumps(dict(item.inputs))
-                digest = hashlib.sha256(texts.encode()).hexdigest()[:32]
-                self._db.execute("INSERT OR IGNORE INTO inputs VALUES (?, ?)", (digest, texts))
-                self._db.execute(
-                    "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (run_id, position, *_values(item.key), item.task, item.wanted, digest, json.dumps(item.tags)),
-                )
+            self._db.executemany("INSERT OR IGNORE INTO inputs VALUES (?, ?)", inputs.items())
+            self._db.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def keep(self, run_id: str, key: ItemKey, recording: Recording | None, row: UsageRow) -> None:
         """Write down what a call cost, and its answer where it has one."""
@@ -167,11 +171,14 @@ class Store:
                 values = (recording.key, run_id, json.dumps(_values(key)), document)
                 self._db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", values)
 
-    def add(self, run_id: str, key: ItemKey, sample: Sample) -> None:
-        """Write down a sample."""
-        values = (run_id, *_values(key), sample.repeat, sample.outcome.value, _text(_samples(), sample))
-        with _errors_named(self.path):
-            self._db.execute("INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+    def add(self, run_id: str, samples: Iterable[tuple[ItemKey, Sample]]) -> None:
+        """Write down samples."""
+        values = [
+            (run_id, *_values(key), sample.repeat, sample.outcome.value, _text(_samples(), sample))
+            for key, sample in samples
+        ]
+        with self._together():
+            self._db.executemany("INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def find(self, key: str) -> Recording | None:
         """The last recording under a key, of whatever run and item."""

@@ -35,6 +35,7 @@ _PARAMETERS = (
     "max_tokens",
     "extra_body",
 )
+_MOST_KNOWN = 256  # digests that are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,29 +110,38 @@ class Asking:
 
 def asking(model: Model, request: Request) -> Asking:
     """What a call asks."""
-    parameters = {name: getattr(model, name) for name in _PARAMETERS}
     images = [hashlib.sha256(image.data).hexdigest() for image in request.images]
     turns = [[turn.role, turn.text] for turn in request.turns]
     return Asking(
         {
-            "model": _digest(json.dumps(parameters, sort_keys=True, default=str)),
-            "system": _digest(request.system),
+            "model": _digest_of(model, _parameters),
+            "system": _digest_of(request.system, str),
             "input": _digest(json.dumps([request.user, images])),
-            "schema": _schema_digest(request.schema),
+            "schema": _digest_of(request.schema, _sorted),
             **({"turns": _digest(json.dumps(turns))} if turns else {}),
         }
     )
 
 
-_schemas: dict[int, tuple[Mapping[str, Any], str]] = {}
+_known: dict[int, tuple[Any, str]] = {}
 
 
-def _schema_digest(schema: Mapping[str, Any]) -> str:
-    """Of a JSON Schema; thousands of calls share one, which nobody changes."""
-    known = _schemas.get(id(schema))
-    if known is None or known[0] is not schema:
-        known = _schemas[id(schema)] = (schema, _digest(json.dumps(schema, sort_keys=True)))
+def _digest_of(one: Any, text: Callable[[Any], str]) -> str:
+    """Of what thousands of calls share and nobody changes: a model, a system message, a schema."""
+    known = _known.get(id(one))
+    if known is None or known[0] is not one:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        known = _known[id(one)] = (one, _digest(text(one)))
     return known[1]
+
+
+def _parameters(model: Model) -> str:
+    return json.dumps({name: getattr(model, name) for name in _PARAMETERS}, sort_keys=True, default=str)
+
+
+def _sorted(schema: Mapping[str, Any]) -> str:
+    return json.dumps(schema, sort_keys=True)
 
 
 def sound(value: Any) -> Any:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from llmtask.testing.text import Fact, FactKind, invented
+from llmtask.testing.text.facts import Fact, invented
+from llmtask.testing.text.kinds import FactKind
 
 ROOT = Path(__file__).parents[3]
 INPUTS = {

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtask.testing.text import fold, ungrounded
-from llmtask.testing.text.grounding import nearest
+from llmtask.testing.text.grounding import fold, nearest, ungrounded
 
 SOURCE = (
     "## 经历\n\n- 主导订单库分库分表：32 库 512 表，双写迁移 4.6 亿条\n历史订单，全程不停机\n"

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from llmtask.errors import UsageError
-from llmtask.testing.text import require_detector, wrong_language
+from llmtask.testing.text.language import require_detector, wrong_language
 
 ROOT = Path(__file__).parents[3]
 PROSE = {"highlights", "point", "suggestion", "overall_assessment", "change_reason", "answer_guideline", "question"}
@@ -231,7 +231,7 @@ def test_with_lingua_a_locale_without_rules_is_judged() -> None:
 
 def test_importing_the_checks_imports_no_detector() -> None:
     heavy = "{'lingua', 'rapidfuzz', 'numpy'}"
-    code = f"import sys, json, llmtask.testing.text; print(json.dumps([*{heavy} & {{*sys.modules}}]))"
+    code = f"import sys, json, llmtask.testing.text.language; print(json.dumps([*{heavy} & {{*sys.modules}}]))"
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "cli")
     assert json.loads(made.stdout) == []
 

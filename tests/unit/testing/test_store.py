@@ -49,7 +49,7 @@ def begun(store: Store, name: str | None = None, alike: str = "x") -> Run:
 def test_a_run_is_read_as_it_was_written(store: Store) -> None:
     run = begun(store, "main")
     sample = Sample(1, Outcome.FAILED, answer={"a": ["匹配", None, 1.5]}, costs=(Cost(5, "CNY"),), latency_ms=7)
-    store.add(run.id, KEY, sample)
+    store.add(run.id, [(KEY, sample)])
     store.keep(run.id, KEY, RECORDING, row(1))
     store.keep(run.id, KEY, None, row(2, 7, "USD"))
     store.keep(run.id, KEY, None, row(3, None, None))
@@ -78,7 +78,7 @@ def test_a_row_that_is_told_twice_is_paid_once(store: Store) -> None:
 
 def test_what_is_no_unicode_is_kept_as_an_escape(store: Store) -> None:
     run = begun(store)
-    store.add(run.id, KEY, Sample(1, Outcome.FAILED, answer={"\ud800": "x\udfff"}, text="\ud83d"))
+    store.add(run.id, [(KEY, Sample(1, Outcome.FAILED, answer={"\ud800": "x\udfff"}, text="\ud83d"))])
     (item,) = store.run(run.id).items
     assert item.samples[0].answer == {"\\ud800": "x\\udfff"}
     assert item.samples[0].text == "\\ud83d"
@@ -130,7 +130,7 @@ def test_a_process_that_is_killed_loses_its_run_to_the_next_one(tmp_path: Path) 
 
 def test_items_that_a_run_no_longer_asks_leave_it(store: Store) -> None:
     run = begun(store)
-    store.add(run.id, KEY, Sample(1, Outcome.PASSED))
+    store.add(run.id, [(KEY, Sample(1, Outcome.PASSED))])
     store.plan(run.id, [ItemResult(OTHER, "job_match", 1, ())])
     assert store.run(run.id).items == ()
 

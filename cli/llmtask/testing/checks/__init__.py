@@ -101,6 +101,12 @@ class CheckResult:
         """The same, counting nothing in the answer's score."""
         return replace(self, weight=0)
 
+    def slim(self) -> "CheckResult":
+        """The same without what was found, where that is as it should be."""
+        if not self.passed:
+            return self
+        return CheckResult(self.check, self.name, True, self.weight, self.score, "", self.path, None)
+
 
 def examine(check: Check, subject: Subject) -> CheckResult:
     """Look at an answer, the other way round where the check is negated."""

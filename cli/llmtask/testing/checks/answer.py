@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from llmtask.testing.checks.base import Check, Finding, Path, Subject, at, each, shown, texts
-from llmtask.testing.text import FactKind, invented, require_detector, ungrounded, wrong_language
+from llmtask.testing.text.kinds import FactKind
 
 Number = int | float
 _TESTS = ("equals", "one_of", "between", "matches", "contains", "length", "exists")
@@ -218,10 +218,14 @@ class LanguageCheck(Check):
         Raises:
             UsageError: What tells its language is not installed.
         """
+        from llmtask.testing.text.language import require_detector  # 12 ms that suites without this check save
+
         require_detector(self.locale or locale)
 
     def find(self, subject: Subject) -> Finding:
         """Look at each string."""
+        from llmtask.testing.text.language import wrong_language
+
         left_out = {text.path for path in self.except_at for text in texts(subject, path)}
         strings = [text for text in texts(subject, self.at) if text.path not in left_out]
         locale = self.locale or subject.locale
@@ -242,6 +246,8 @@ class GroundedCheck(Check):
 
     def find(self, subject: Subject) -> Finding:
         """Look for each string in the inputs."""
+        from llmtask.testing.text.grounding import ungrounded
+
         sources = _sources(subject, self.inputs)
         return each(texts(subject, self.at), lambda text: ungrounded(text, sources, self.edits), "found in the input")
 
@@ -262,6 +268,8 @@ class FactsCheck(Check):
 
     def find(self, subject: Subject) -> Finding:
         """Look for each fact in the inputs."""
+        from llmtask.testing.text.facts import invented  # 10 ms that suites without this check save
+
         sources = _sources(subject, self.inputs)
 
         def complaint(text: str) -> str | None:
