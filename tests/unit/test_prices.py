@@ -1,5 +1,6 @@
 """prices: what a call costs, exact to the billionth, against a calculation of its own."""
 
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -133,7 +134,7 @@ def test_a_free_model_costs_nothing_which_is_not_unpriced(starter: Project, mode
     assert get_cost(model_id, TOKENS, project=starter) == Cost(0, "CNY")
 
 
-@pytest.mark.parametrize("model_id", ["ollama/qwen3:8b", "deepseek/deepseek-v4-pro"])
+@pytest.mark.parametrize("model_id", ["ollama/qwen3:8b", "deepseek/deepseek-v9"])
 def test_a_model_without_a_price_is_unpriced_and_never_0(starter: Project, model_id: str) -> None:
     assert get_cost(model_id, TOKENS, project=starter) is None
 
@@ -220,3 +221,63 @@ def test_an_unknown_model_has_no_cost_and_no_provider(starter: Project) -> None:
 def test_prices_come_from_the_nearest_project(project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMTASK_PROJECT", str(project(DATED).root))
     assert nearest_cost("offline", Tokens(input=1), at=datetime(2026, 7, 1, tzinfo=UTC)) == Cost(2_000, "CNY")
+
+
+def test_images_and_searches_cost_by_the_piece_where_the_list_says_so(project: MakeProject) -> None:
+    own = project(
+        "models: {offline: {price: fees}}\n"
+        "prices: {fees: [{effective_from: 2024-01-01, lists: {CNY: {cache_hit: 0.02, cache_miss: 1, output: 4,"
+        " image: 0.0013, search: 0.005}}}]}"
+    )
+    cost = get_cost("offline", Tokens(input=10, output=1), project=own, images=3, searches=2)
+    assert cost
+    assert cost.amount == Decimal("0.000014") + 3 * Decimal("0.0013") + 2 * Decimal("0.005")
+
+
+def test_images_that_are_billed_as_tokens_cost_nothing_beside(starter: Project) -> None:
+    when = at("2026-11-28T10:00:00")
+    alone = get_cost("deepseek-chat", TOKENS, at=when, project=starter)
+    assert get_cost("deepseek-chat", TOKENS, at=when, project=starter, images=9, searches=9) == alone
+
+
+def test_a_call_with_more_hits_than_input_is_never_negative(starter: Project) -> None:
+    cost = get_cost("deepseek-chat", Tokens(input=1, cached=5), at=at("2026-11-28T10:00:00"), project=starter)
+    assert cost == Cost(100, "CNY")
+
+
+def test_a_price_of_any_length_is_exact(project: MakeProject) -> None:
+    long = "0.1234567890123456789012345678901234567890"
+    own = project(
+        "models: {offline: {price: long}}\n"
+        f"prices: {{long: [{{effective_from: 2024-01-01, lists: {{CNY:"
+        f" {{cache_hit: 0, cache_miss: '{long}', output: 0}}}}}}]}}"
+    )
+    cost = get_cost("offline", Tokens(input=10**40), project=own)
+    assert cost
+    assert cost.nanos == int(long[2:]) * 1000
+
+
+def test_a_model_without_a_price_takes_the_one_of_its_full_name(project: MakeProject) -> None:
+    text = (
+        "models: {qwen: {provider: offline, name: qwen, context: 1000}}\n"
+        "prices: {offline/qwen: [{effective_from: 2024-01-01, lists: {CNY: {cache_hit: 1, cache_miss: 2, output: 3}}}]}"
+    )
+    assert get_cost("qwen", Tokens(1, 1), project=project(text)) == Cost(5_000, "CNY")
+    gone = text + "\nproviders: {offline: {currency: USD}}"
+    assert get_cost("qwen", Tokens(1, 1), project=project(gone)) is None
+
+
+def test_a_time_without_a_zone_is_local(starter: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    naive = datetime(2026, 11, 23, 9, 30)  # noqa: DTZ001  # what a caller may hand over
+    cost = get_cost("deepseek-chat", TOKENS, at=naive, project=starter)
+    monkeypatch.undo()
+    time.tzset()
+    assert cost
+    assert cost.amount == expected("CNY", is_peak=True)
+
+
+def test_the_unlisted_pro_has_the_price_of_its_full_name(starter: Project) -> None:
+    cost = get_cost("deepseek/deepseek-v4-pro", Tokens(output=2), at=at("2026-11-28T10:00:00"), project=starter)
+    assert cost == Cost(27_000, "CNY")

@@ -6,8 +6,10 @@ from llmtask.project.config import (
     FailureRule,
     Model,
     Price,
+    PriceFile,
     PriceList,
     Provider,
+    RateSource,
     Schedule,
     Strict,
     Structured,
@@ -16,7 +18,7 @@ from llmtask.project.config import (
     TokenEstimate,
     Worker,
 )
-from llmtask.project.load import CONFIG, PROJECT_VARIABLE, Project, load_project, starter_root
+from llmtask.project.load import CONFIG, PRICES, PROJECT_VARIABLE, Project, load_project, starter_root
 from llmtask.project.trust import (
     TRUST_VARIABLE,
     Risk,
@@ -34,6 +36,7 @@ from llmtask.project.yaml_file import YamlFile, read_yaml, shown
 
 __all__ = [
     "CONFIG",
+    "PRICES",
     "PROJECT_VARIABLE",
     "TRUST_VARIABLE",
     "Config",
@@ -41,9 +44,11 @@ __all__ = [
     "FailureRule",
     "Model",
     "Price",
+    "PriceFile",
     "PriceList",
     "Project",
     "Provider",
+    "RateSource",
     "Risk",
     "Schedule",
     "Strict",

@@ -129,7 +129,7 @@ class Model(Strict):
     queue: str | None = None
     """The queue for runs that name this model with `--model`; a key of `queues`."""
     price: str | None = None
-    """A key of `prices`; null means unpriced, which is never reported as 0."""
+    """A key of `prices`; null takes the price named `provider/name`; without one it is unpriced, never 0."""
     fallbacks: tuple[Name, ...] = ()
     """Models that take over, in this order, after a failure whose rule says `then: fall_back`; keys of `models`."""
     extra_body: dict[str, Any] = {}
@@ -181,11 +181,12 @@ class Task(Strict):
     """Other names that are accepted for it."""
 
 
-PerMillion = Annotated[Decimal, Field(ge=0)]
+PerMillion = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+Fee = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
 
 class PriceList(Strict):
-    """Prices for 1,000,000 tokens, in one currency."""
+    """Prices for 1,000,000 tokens, and fees for one of what is billed by the piece, in one currency."""
 
     cache_hit: PerMillion
     """Input tokens that the vendor's prompt cache held."""
@@ -193,6 +194,10 @@ class PriceList(Strict):
     """Input tokens that it did not hold."""
     output: PerMillion
     """Output tokens, reasoning included."""
+    image: Fee | None = None
+    """For one image of a request, beside its tokens; null where images are billed as tokens alone."""
+    search: Fee | None = None
+    """For one call of the vendor's own search; null where there is none."""
 
 
 class Price(Strict):
@@ -285,6 +290,32 @@ class Defaults(Strict):
     token_estimate: TokenEstimate = TokenEstimate()
 
 
+class PriceFile(Strict):
+    """A whole prices.yaml: what `llmtask prices import` wrote, beneath config.yaml."""
+
+    prices: dict[str, tuple[Price, ...]] = {}
+    """The prices by name, each with its dated lists."""
+
+
+PerEuro = Annotated[Decimal, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
+
+
+class RateSource(Strict):
+    """Where exchange rates come from. Nothing is fetched unasked, unless `fetch` says so."""
+
+    fetch: Literal["never", "when_stale"] = "never"
+    """never: only by `llmtask prices rates --fetch`. when_stale: also where a rate is needed and those at hand are
+    older than `stale_after_days`."""
+    url: str = Field(
+        default="https://www.ecb.europa.eu/stats/eurofxref/eurofxref-hist.zip", pattern=r"^https?://[^\s/]"
+    )
+    """A file of the European Central Bank's reference rates: zip, CSV or XML, of all days or of the last."""
+    stale_after_days: int = Field(default=4, ge=1)
+    """How old the last day may be; the bank publishes none on weekends and on its holidays."""
+    pinned_per_eur: dict[Literal["CNY", "USD"], PerEuro] = {}
+    """Rates of your own, in units for 1 EUR, such as {CNY: 7.80, USD: 1.10}; they hold on every day, not the bank's."""
+
+
 class Config(Strict):
     """A whole config.yaml, merged with the starter's."""
 
@@ -295,6 +326,7 @@ class Config(Strict):
     routes: dict[str, RouteRule]
     prices: dict[str, tuple[Price, ...]] = {}
     schedules: dict[str, Schedule] = {}
+    rates: RateSource = RateSource()
     failures: FailureMap = FailureMap()
     rules: dict[Failure, FailureRule] = {}
     defaults: Defaults = Defaults()

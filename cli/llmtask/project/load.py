@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from llmtask.errors import ProjectError, UsageError, did_you_mean
-from llmtask.project.config import Config, Model, Provider
+from llmtask.project.config import Config, Model, PriceFile, Provider
 from llmtask.project.yaml_file import ValuePath, YamlFile, first_problem, read_yaml, shown
 
 CONFIG = "config.yaml"
+PRICES = "prices.yaml"
+"""What `llmtask prices import` wrote: read between the starter's config and the project's own, which wins."""
 PROJECT_VARIABLE = "LLMTASK_PROJECT"
 
 _PACKAGE = Path(__file__).parents[1]
@@ -28,12 +30,14 @@ class Project:
         config: Its config, merged with the starter's.
         below: The starter's own config, as its file says it; empty for the starter itself.
         is_vouched: Whether it is trusted in this process, whatever else is known of it.
+        memo: What others worked out of its config, which never changes, so that each call need not.
     """
 
     root: Path
     config: Config
     below: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     is_vouched: bool = field(default=False, repr=False, compare=False)
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def vouch(self) -> None:
         """Trust it from here on, in this process."""
@@ -139,8 +143,12 @@ def load_project(folder: Path | str | None = None, *, trust: bool = False) -> Pr
     if root == starter_root():
         return Project(root, _validated(own.data, [own]), is_vouched=trust)
     starter = read_yaml(starter_root() / CONFIG)
-    merged = merge(starter.data, own.data)
-    return Project(root, _validated(merged, [own, starter]), starter.data, trust)
+    files, merged = [own, starter], starter.data
+    if (root / PRICES).is_file():
+        imported = read_yaml(root / PRICES)
+        imported.validate_as(PriceFile)
+        files, merged = [own, imported, starter], merge(merged, imported.data)
+    return Project(root, _validated(merge(merged, own.data), files), starter.data, trust)
 
 
 def _named_root(folder: Path | str | None) -> Path | None:
