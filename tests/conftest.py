@@ -14,9 +14,10 @@ _VARIABLES = ("DEEPSEEK_API_KEY", "ZHIPU_API_KEY", "ZHIPUAI_API_KEY", "OPENAI_AP
 
 @pytest.fixture(autouse=True)
 def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the keys, project, log or trust of whoever runs it; what a test makes is trusted."""
+    """No test sees the keys, project, log, rates or trust of whoever runs it; what a test makes is trusted."""
     monkeypatch.setenv("LLMTASK_DB", str(tmp_path / "usage.db"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("LLMTASK_TRUST", "1")
     for name in _VARIABLES:
         monkeypatch.delenv(name, raising=False)

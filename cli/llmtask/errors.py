@@ -2,10 +2,12 @@
 
 LlmtaskError                 a handled error: one sentence plus the way out
 ├── UsageError               what was asked cannot be done as asked             exit 2
+│   └── NoRateError          an amount cannot be converted: no rate of that day  exit 2
 ├── ProjectError             a project file is wrong: names file and line       exit 3
 ├── UntrustedError           the project would run code or reach for keys        exit 3
 ├── KeyMissingError          no key for the provider                            exit 4
 ├── UsageLogError            the usage log cannot be read or written            exit 3
+├── DownloadError            a file cannot be fetched, or is another one         exit 5
 └── CallError                a model call gave no answer; carries its Failure   exit 4, 5, 6 or 7
     └── AnswerInvalidError   it answered, but not with the schema's object      exit 6
 
@@ -96,6 +98,10 @@ class UsageError(LlmtaskError):
     exit_code = ExitCode.USAGE
 
 
+class NoRateError(UsageError):
+    """An amount cannot be converted into another currency: no exchange rate of that day is at hand."""
+
+
 class ProjectError(LlmtaskError):
     """A project file is wrong; the text begins with `file:line:` where there is a line."""
 
@@ -112,6 +118,12 @@ class UsageLogError(LlmtaskError):
     """The usage log cannot be read or written."""
 
     exit_code = ExitCode.PROJECT
+
+
+class DownloadError(LlmtaskError):
+    """A file cannot be fetched, or what came is not what it should be."""
+
+    exit_code = ExitCode.PROVIDER
 
 
 class KeyMissingError(LlmtaskError):

@@ -5,10 +5,12 @@ import pytest
 from llmtask.errors import (
     AnswerInvalidError,
     CallError,
+    DownloadError,
     ExitCode,
     Failure,
     KeyMissingError,
     LlmtaskError,
+    NoRateError,
     ProjectError,
     UsageError,
     UsageLogError,
@@ -57,7 +59,7 @@ def test_every_exit_code_of_the_spec_has_its_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"), [(UsageError, 2), (ProjectError, 3), (UsageLogError, 3), (KeyMissingError, 4), (LlmtaskError, 70)]
+    ("kind", "code"), [(UsageError, 2), (ProjectError, 3), (UsageLogError, 3), (KeyMissingError, 4), (LlmtaskError, 70), (NoRateError, 2), (DownloadError, 5)]
 )
 def test_each_handled_error_has_its_exit_code(kind: type[LlmtaskError], code: int) -> None:
     assert kind("x").exit_code == code

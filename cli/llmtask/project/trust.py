@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llmtask.errors import ProjectError, UntrustedError
-from llmtask.project.config import Provider
+from llmtask.project.config import Provider, RateSource
 from llmtask.project.load import Project, starter_root
 from llmtask.project.yaml_file import shown
 
@@ -45,7 +45,7 @@ def risks(project: Project) -> tuple[Risk, ...]:
     if project.is_starter:
         return ()
     providers = (_provider_risk(project, provider_id) for provider_id in project.config.providers)
-    return (*filter(None, providers), *_code_risks(project))
+    return (*filter(None, (*providers, _rates_risk(project))), *_code_risks(project))
 
 
 def why_trusted(project: Project, found: Sequence[Risk] | None = None) -> str | None:
@@ -98,6 +98,18 @@ def require_trust(project: Project, provider_id: str | None = None) -> None:
     if not is_trusted(project):
         raise UntrustedError(_refusal(project, provider_id))
     project.vouch()
+
+
+def require_rates_trust(project: Project) -> None:
+    """Stop before exchange rates are fetched from a source that is not the starter's, and that nobody trusts.
+
+    Raises:
+        UntrustedError: As `require_trust`.
+        ProjectError: As `require_trust`.
+    """
+    risk = None if project.is_starter else _rates_risk(project)
+    if risk and not is_trusted(project):
+        raise UntrustedError(_refused(project, risk))
 
 
 def grant_trust(project: Project, found: Sequence[Risk]) -> None:
@@ -174,6 +186,14 @@ def _provider_risk(project: Project, provider_id: str) -> Risk | None:
     return Risk(f"provider {_plain(provider_id)} {_deed(provider, starters)}", repr(("provider", provider_id, said)))
 
 
+def _rates_risk(project: Project) -> Risk | None:
+    """What is risky in where exchange rates come from; None for the starter's own source."""
+    url, starters = project.config.rates.url, RateSource.model_validate(project.below.get("rates", {})).url
+    if url == starters:
+        return None
+    return Risk(f"exchange rates are fetched from {_plain(url)} (the starter: {starters})", repr(("rates", url)))
+
+
 def _dangers(provider: Provider) -> dict[str, Any]:
     return provider.model_dump(exclude=_HARMLESS)
 
@@ -204,12 +224,16 @@ def _plain(text: str) -> str:
 
 
 def _refusal(project: Project, provider_id: str | None) -> str:
-    found = risks(project)
     first = _provider_risk(project, provider_id) if provider_id else next(_code_risks(project), None)
+    return _refused(project, first or risks(project)[0])
+
+
+def _refused(project: Project, first: Risk) -> str:
+    found = risks(project)
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     _, problem = _stored(project.root)
     return (
-        f"project {_plain(str(project.root))} is not trusted: {(first or found[0]).text}{more}; look at it, then "
+        f"project {_plain(str(project.root))} is not trusted: {first.text}{more}; look at it, then "
         f"`llmtask trust`; or --trust for this once, or {TRUST_VARIABLE}=1{f' ({problem})' if problem else ''}"
     )
 
