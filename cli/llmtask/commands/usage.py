@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from llmtask.commands.options import AsJson, Database, usage_log
-from llmtask.usage import GROUPS, GroupBy, Report, Summary, instant, report
+from llmtask.usage import GROUPS, GroupBy, Query, Report, Summary, report, span
 from llmtask.view.console import answer, json_text, note
 
 app = typer.Typer(no_args_is_help=True, help="What it all cost.")
@@ -48,7 +48,8 @@ def show_report(
     group = cast("GroupBy", by.value)
     log = usage_log(db)
     log.drain()
-    found = report(log, group, instant(since) if since else None, instant(until) if until else None)
+    begin, end = span(since, until)
+    found = report(log, Query((group,), begin, end))
     if form is Format.JSON:
         groups = [_as_json(one) for one in found.groups]
         answer(json_text({"by": group, "groups": groups, "total": _as_json(found.total)}))
@@ -90,9 +91,13 @@ def show_path(db: Database = None) -> None:
 
 def _as_json(one: Summary) -> dict[str, Any]:
     """A group's sums; amounts are strings, so that none is rounded."""
-    found = {name: value for name, value in asdict(one).items() if name not in ("cost_nanos", "latency_ms")}
+    found = {
+        name: value
+        for name, value in asdict(one).items()
+        if name not in ("keys", "cost_nanos", "saved_nanos", "latency_ms", "latencies", "first_tokens")
+    }
     costs = {currency: format(amount.normalize(), "f") for currency, amount in one.costs.items()}
-    return found | {"mean_latency_ms": one.mean_latency_ms, "cost": costs}
+    return {"group": one.group} | found | {"mean_latency_ms": one.mean_latency_ms, "cost": costs}
 
 
 def _as_csv(found: Report) -> str:
@@ -110,7 +115,7 @@ def _as_csv(found: Report) -> str:
         "unpriced",
     )
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([found.by, *names, "mean_latency_ms", "currency", "cost"])
+    writer.writerow([" / ".join(found.by), *names, "mean_latency_ms", "currency", "cost"])
     for one in found.groups:
         sums = [getattr(one, name) for name in names]
         costs = {currency: format(amount.normalize(), "f") for currency, amount in one.costs.items()}

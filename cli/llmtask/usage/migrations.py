@@ -2,6 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from llmtask.errors import Failure
+from llmtask.usage.rollup import ROWS, SQLITE, sqlite_triggers, tables
+
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
@@ -9,7 +12,7 @@ if TYPE_CHECKING:
     from sqlite_utils.migrations import Migrations
 
 SET = "llmtask"
-NAMES = ("0001_usage_log", "0002_repair_level")
+NAMES = ("0001_usage_log", "0002_repair_level", "0003_rollup")
 """The migrations of this release, in order: known without importing sqlite-utils."""
 
 
@@ -31,7 +34,7 @@ def _migrations() -> "Migrations":
     from sqlite_utils.migrations import Migrations
 
     migrations = Migrations(SET)
-    for name, step in zip(NAMES, (_usage_log, _repair_level), strict=True):
+    for name, step in zip(NAMES, (_usage_log, _repair_level, _rollup), strict=True):
         migrations(name=name)(step)
     return migrations
 
@@ -102,3 +105,16 @@ def _usage_log(db: "Database") -> None:
 def _repair_level(db: "Database") -> None:
     """How much an answer had to be helped before it fitted; null for older calls, and for those without an answer."""
     db.table("llm_usage_logs").add_column("repair_level", str)
+
+
+def _rollup(db: "Database") -> None:
+    """The rollup, of the rows that are there and by triggers of those to come; what reports ask of a row besides."""
+    table = db.table(ROWS)
+    table.add_column("prompt_version", str)  # null is the prompt in use
+    table.add_column("images", int, not_null_default=0)
+    table.add_column("saved_nanos", int)  # what the vendor's prompt cache saved; null is unpriced
+    db.execute(f"CREATE INDEX {ROWS}_created_at ON {ROWS} (created_at)")
+    unfinished = f"error_class = '{Failure.UNFINISHED.value}'"
+    db.execute(f"CREATE INDEX {ROWS}_unfinished ON {ROWS} (created_at) WHERE {unfinished}")
+    for statement in (*tables(), *SQLITE.filling(), *sqlite_triggers()):
+        db.execute(statement)

@@ -1,159 +1,294 @@
-"""What it all cost: the usage log, summed up by group."""
+"""What it all cost: the usage log, summed up by group. Its cost follows the days and groups, not the rows.
 
-import re
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
-from typing import Literal, get_args
+Whole months, days and hours of the span come from the rollup, parts of hours at its edges from the rows themselves.
+Percentiles of a user's calls come from the rows of that user; by user there are none.
+"""
 
-from llmtask.errors import Failure, UsageError
-from llmtask.money import NANOS
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, tzinfo
+from typing import Any, Literal, get_args
+
+from llmtask.errors import Failure
+from llmtask.usage import rollup
+from llmtask.usage.local import Clock
 from llmtask.usage.log import UsageLog
+from llmtask.usage.periods import Edge, Part, Periods, cover
 from llmtask.usage.row import timestamp
+from llmtask.usage.summary import COUNTS, Summary
 
-GroupBy = Literal["model", "task", "provider", "day", "user", "tier"]
+Word = Literal["model", "task", "provider", "tier", "queue", "user", "service", "locale", "prompt"]
+Time = Literal["hour", "day", "week", "month"]
+GroupBy = Literal[
+    "model", "task", "provider", "tier", "queue", "user", "service", "locale", "prompt", "hour", "day", "week", "month"
+]
 GROUPS: tuple[GroupBy, ...] = get_args(GroupBy)
+WORDS: tuple[Word, ...] = get_args(Word)
+TIMES: tuple[Time, ...] = get_args(Time)
 
-_COLUMN: dict[GroupBy, str] = {
+_COLUMNS: dict[str, str] = {
     "model": "model_id",
     "task": "task_template_id",
     "provider": "provider",
-    "day": "date(created_at, 'localtime')",
-    "user": "user_id",
     "tier": "tier",
+    "queue": "queue_id",
+    "user": "user_id",
+    "service": "service_id",
+    "locale": "locale",
 }
-_UNFINISHED = f"count(*) FILTER (WHERE error_class = '{Failure.UNFINISHED.value}')"  # no success, and no cost
-_SPAN = re.compile(r"(\d+)\s*([hdwm])")
-_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1), "m": timedelta(days=30)}
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_UNFINISHED = f"error_class = '{Failure.UNFINISHED.value}'"
+_COUNTED = ", ".join(f"sum({{source}}{name})" for name in (*COUNTS, "cost_nanos", "saved_nanos"))
 
 
-@dataclass(slots=True)
-class Summary:
-    """The calls of one group, summed up."""
+@dataclass(frozen=True)
+class Query:
+    """What a report is asked for."""
 
-    group: str
-    """The group's value; empty for calls that have none."""
-    calls: int = 0
-    failed: int = 0
-    """Calls that gave no valid answer; they are among `calls`, and their cost is counted."""
-    unfinished: int = 0
-    """Calls without an end: killed, or still going on; they are among `calls`, and what they cost is not known."""
-    input_tokens: int = 0
-    cached_tokens: int = 0
-    output_tokens: int = 0
-    reasoning_tokens: int = 0
-    estimated: int = 0
-    """Calls whose tokens are estimates."""
-    unpriced: int = 0
-    """Calls of a model without a price; they are in no cost."""
-    cost_nanos: dict[str, int] = field(default_factory=dict)
-    """Billionths of a unit, per currency."""
-    latency_ms: int = 0
-    """Sum over the calls; `mean_latency_ms` is the mean."""
+    by: tuple[GroupBy, ...] = ("model",)
+    """What to group by; of times, one at most. Nothing makes one group of all."""
+    since: datetime | None = None
+    """The first instant that counts."""
+    until: datetime | None = None
+    """The first instant that no longer counts."""
+    where: Mapping[Word, Sequence[str]] = field(default_factory=dict)
+    """Only calls with one of these values each; `*` in a value stands for anything, an empty one for none."""
+    zone: tzinfo | None = None
+    """Whose hours, days, weeks and months they are; the local time zone's where it is left out."""
+    marks: bool = True
+    """Whether to bring latencies and errors."""
 
     @property
-    def costs(self) -> dict[str, Decimal]:
-        """The exact cost per currency; currencies are never added up."""
-        return {currency: Decimal(nanos) / NANOS for currency, nanos in sorted(self.cost_nanos.items())}
+    def time(self) -> Time | None:
+        """The time that is grouped by."""
+        return next((one for one in TIMES if one in self.by), None)
 
     @property
-    def mean_latency_ms(self) -> int:
-        """The mean latency of a call that has ended."""
-        ended = self.calls - self.unfinished
-        return round(self.latency_ms / ended) if ended else 0
+    def words(self) -> tuple[str, ...]:
+        """What else is grouped by."""
+        return tuple(one for one in self.by if one not in TIMES)
 
-    def add(self, other: "Summary") -> None:
-        """Take another group's calls in."""
-        for name in _SUMS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        for currency, nanos in other.cost_nanos.items():
-            self.cost_nanos[currency] = self.cost_nanos.get(currency, 0) + nanos
-
-
-_SUMS = (
-    "calls",
-    "failed",
-    "unfinished",
-    "input_tokens",
-    "cached_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "estimated",
-    "unpriced",
-    "latency_ms",
-)
+    @property
+    def previous(self) -> "Query | None":
+        """The same for the span of the same length before it; None where it has no begin."""
+        if self.since is None:
+            return None
+        until = self.until or datetime.now(UTC)
+        return replace(self, since=self.since - (until - self.since), until=self.since)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """The calls of a span of time, by group."""
 
-    by: GroupBy
+    by: tuple[GroupBy, ...]
     groups: list[Summary]
-    """Sorted: days by date, all else by the number of calls."""
+    """Sorted: times by the calendar, all else by the number of calls."""
     total: Summary
 
 
-def report(
-    log: UsageLog, by: GroupBy = "model", since: datetime | None = None, until: datetime | None = None
-) -> Report:
+def report(log: UsageLog, query: Query | None = None) -> Report:
     """Sum the log up.
 
     Args:
         log: The usage log; one that does not exist yet is empty.
-        by: What to group by. Days are days of the local time zone.
-        since: The first instant that counts.
-        until: The first instant that no longer counts.
+        query: What of it, and by what; all of it by model where it is left out.
 
     Raises:
         UsageLogError: The log cannot be read.
     """
-    sql = f"""
-        SELECT {_COLUMN[by]}, currency, count(*), count(*) - sum(is_success) - {_UNFINISHED}, {_UNFINISHED},
-               sum(input_tokens), sum(cached_tokens), sum(output_tokens), sum(reasoning_tokens), sum(is_estimate),
-               sum(cost_nanos IS NULL) - {_UNFINISHED}, sum(latency_ms), coalesce(sum(cost_nanos), 0)
-        FROM llm_usage_logs WHERE created_at >= ? AND created_at < ? GROUP BY 1, 2
-    """  # noqa: S608  # names and words of our own
-    bounds = (timestamp(since) if since else "", timestamp(until) if until else "~")
-    groups: dict[str, Summary] = {}
-    total = Summary("total")
-    for value, currency, *sums, nanos in log.query(sql, bounds):
-        name = str(value) if value is not None else ""
-        part = Summary(name, **dict(zip(_SUMS, sums, strict=True)), cost_nanos={currency: nanos} if currency else {})
-        groups.setdefault(name, Summary(name)).add(part)
-        total.add(part)
-    return Report(
-        by, sorted(groups.values(), key=lambda one: one.group if by == "day" else (-one.calls, one.group)), total
-    )
+    query = query or Query()
+    groups: dict[tuple[str, ...], Summary] = {}
+
+    def group(keys: Sequence[Any]) -> Summary:
+        name = tuple(str(key) if key is not None else "" for key in keys)
+        return groups.setdefault(name, Summary(name))
+
+    reader = _Reader(log, query)
+    for keys, currency, *counts, cost, saved in reader.sums():
+        group(keys).count(counts, currency, cost, saved)
+    for keys, *found in reader.unfinished():
+        count, tokens, output, estimated = map(int, found)
+        part = Summary(calls=count, unfinished=count, input_tokens=tokens, output_tokens=output, estimated=estimated)
+        group(keys).add(part)
+    if query.marks:
+        for keys, kind, mark, calls in reader.marks():
+            one = group(keys)
+            (one.latencies if kind == rollup.LATENCY else one.first_tokens)[int(mark)] += int(calls)
+        for keys, error_class, calls in reader.errors():
+            group(keys).errors[error_class] += int(calls)
+    called = [one for one in groups.values() if one.calls]
+    total = Summary(("total",))
+    for one in called:
+        total.add(one)
+    return Report(query.by, sorted(called, key=lambda one: _order(query, one)), total)
 
 
-def instant(text: str, now: datetime | None = None) -> datetime:
-    """The instant that `--since` or `--until` names, in the local time zone.
-
-    Args:
-        text: `7d`, `12h`, `2w` or `3m` (that long ago; m is 30 days), `today`, `yesterday`, or an ISO date or time.
-        now: Now; for tests.
-
-    Raises:
-        UsageError: It is none of these.
-    """
-    now = (now or datetime.now(UTC)).astimezone()
-    if text in ("today", "yesterday"):
-        return _midnight(now.date() - timedelta(days=text == "yesterday"))
-    try:
-        if span := _SPAN.fullmatch(text.strip().lower()):
-            return now - int(span[1]) * _UNITS[span[2]]
-        if len(text) == len("2026-11-01"):
-            return _midnight(date.fromisoformat(text))
-        return datetime.fromisoformat(text).astimezone()
-    except OverflowError as error:
-        message = f"{text!r} is further away than the calendar knows; give 7d, 12h, 2w, today or 2026-11-01"
-        raise UsageError(message) from error
-    except ValueError as error:
-        message = f"{text!r} is no time; give 7d, 12h, 2w, today, 2026-11-01 or 2026-11-01T08:00"
-        raise UsageError(message) from error
+def _order(query: Query, one: Summary) -> tuple[Any, ...]:
+    if query.time:
+        return (one.keys[query.by.index(query.time)], -one.calls, one.keys)
+    return (-one.calls, one.keys)
 
 
-def _midnight(day: date) -> datetime:
-    """When a day began here: a day on which the clocks change began by the old time."""
-    return datetime.combine(day, time()).astimezone()
+class _Reader:
+    """Reads what a report is made of, from as few rows as it takes."""
+
+    def __init__(self, log: UsageLog, query: Query) -> None:
+        self._log, self._query = log, query
+        self._clock = Clock(query.zone, query.time) if query.time else None
+        self._has_user = "user" in query.words or "user" in query.where
+
+    def sums(self) -> Iterator[tuple[Any, ...]]:
+        """Keys, currency, and what is summed up, of finished calls."""
+        for part, offset_s in self._parts():
+            if isinstance(part, Edge):
+                counted = ", ".join(f"sum({expression})" for expression in rollup.sums("r."))
+                yield from self._rows(part, offset_s, f"{rollup.word('currency', 'r.')}, {counted}", 1)
+            else:
+                table, counted = "usage_users" if self._has_user else "usage_sums", _COUNTED.format(source="s.")
+                yield from self._periods(part, offset_s, table, f"g.currency, {counted}", 1)
+
+    def unfinished(self) -> Iterator[tuple[Any, ...]]:
+        """Keys, calls, input and output tokens and estimates of calls without an end."""
+        what = "count(*), sum(r.input_tokens), sum(r.output_tokens), sum(r.is_estimate)"
+        for part, offset_s in self._edges():
+            yield from self._rows(part, offset_s, what, 0, condition=f"r.{_UNFINISHED}")
+
+    def marks(self) -> Iterator[tuple[Any, ...]]:
+        """Keys, kind, mark and calls."""
+        if self._has_user and "user" not in self._query.where:
+            return
+        for part, offset_s in self._edges() if self._has_user else self._parts():
+            if isinstance(part, Periods):
+                what = "s.kind, s.mark, sum(s.calls)"
+                yield from self._periods(part, offset_s, "usage_marks", what, 2)
+                continue
+            for kind, value in ((rollup.LATENCY, "r.latency_ms"), (rollup.FIRST_TOKEN, "r.first_token_ms")):
+                what = f"{kind}, {rollup.mark(value)}, count(*)"
+                condition = f"{rollup.finished('r.')} AND {value} IS NOT NULL"
+                yield from self._rows(part, offset_s, what, 2, condition=condition)
+
+    def errors(self) -> Iterator[tuple[Any, ...]]:
+        """Keys, class of failure and calls."""
+        if self._has_user and "user" not in self._query.where:
+            return
+        for part, offset_s in self._edges() if self._has_user else self._parts():
+            if isinstance(part, Periods):
+                what = "s.error_class, sum(s.calls)"
+                yield from self._periods(part, offset_s, "usage_errors", what, 1)
+            else:
+                condition = f"{rollup.finished('r.')} AND r.error_class IS NOT NULL"
+                yield from self._rows(part, offset_s, "r.error_class, count(*)", 1, condition=condition)
+
+    def _parts(self) -> Iterator[tuple[Part, int]]:
+        """The span in parts, each with the seconds that the local clock is ahead in it."""
+        query = self._query
+        day = {"finest": rollup.DAY, "coarsest": rollup.DAY}
+        if self._clock is None:
+            levels = day if self._has_user else {}
+            yield from ((part, 0) for part in cover(query.since, query.until, **levels))
+            return
+        for segment in self._clock.segments(query.since, query.until, self._log):
+            is_whole = segment.offset_s % 3600 == 0
+            if not is_whole or (self._has_user and segment.offset_s) or (self._has_user and query.time == "hour"):
+                yield Edge(segment.since, segment.until), segment.offset_s
+                continue
+            coarsest = rollup.DAY if segment.offset_s == 0 and query.time != "hour" else rollup.HOUR
+            levels = day if self._has_user else {"finest": rollup.HOUR, "coarsest": coarsest}
+            yield from ((part, segment.offset_s) for part in cover(segment.since, segment.until, **levels))
+
+    def _edges(self) -> Iterator[tuple[Edge, int]]:
+        """The span, to be read from the rows."""
+        query = self._query
+        if self._clock is None:
+            yield Edge(query.since or _FIRST, query.until or _LAST), 0
+            return
+        for segment in self._clock.segments(query.since, query.until, self._log):
+            yield Edge(segment.since, segment.until), segment.offset_s
+
+    def _periods(self, part: Periods, offset_s: int, table: str, what: str, more: int) -> Iterator[tuple[Any, ...]]:
+        """What a table of the rollup has of some periods."""
+        keys = [_key(word, "g.", "s." if word == "user" else "g.") for word in self._query.words]
+        if self._clock is not None:
+            scale = 1 if part.level == rollup.HOUR else 24
+            keys.append(self._clock.number(f"(s.period * {scale} + {offset_s // 3600})", 1))
+        condition, values = self._conditions("g.", "s.", "s.calls <> 0")  # rows that are gone leave zeros
+        levels = [part.level] if table != "usage_users" else []
+        level = "s.level = ? AND " if levels else ""
+        sql = (
+            f"SELECT {', '.join([*keys, what])} FROM {table} s JOIN usage_groups g ON g.id = s.group_id "
+            f"WHERE {level}s.period >= ? AND s.period < ? AND {condition}{_grouping(len(keys) + more)}"
+        )
+        yield from self._keyed(sql, (*levels, part.first, part.end, *values), len(keys))
+
+    def _rows(
+        self, edge: Edge, offset_s: int, what: str, more: int, condition: str | None = None
+    ) -> Iterator[tuple[Any, ...]]:
+        """What the rows of a span say."""
+        keys = [_key(word, "r.", "r.") for word in self._query.words]
+        if self._clock is not None:
+            seconds = f"({self._log.sql.seconds('r.created_at')} + {offset_s})"
+            keys.append(self._clock.number(seconds, 3600))
+        condition, values = self._conditions("r.", "r.", condition or rollup.finished("r."))
+        sql = (
+            f"SELECT {', '.join([*keys, what])} FROM {rollup.ROWS} r "
+            f"WHERE r.created_at >= ? AND r.created_at < ? AND {condition}{_grouping(len(keys) + more)}"
+        )
+        yield from self._keyed(sql, (_bound(edge.since), _bound(edge.until), *values), len(keys))
+
+    def _keyed(self, sql: str, values: Sequence[Any], keys: int) -> Iterator[tuple[Any, ...]]:
+        """The rows of a statement, with the keys of each in the order of the query."""
+        for row in self._log.query(sql, values):
+            if row[-1] is None:  # a sum over nothing
+                continue
+            own = list(row[: len(self._query.words)])
+            if self._clock is not None and self._query.time is not None:
+                own.insert(self._query.by.index(self._query.time), self._clock.label(row[keys - 1]))
+            yield (tuple(own), *row[keys:])
+
+    def _conditions(self, source: str, user: str, condition: str) -> tuple[str, list[str]]:
+        conditions, values = [condition], []
+        for word, wanted in self._query.where.items():
+            ways = []
+            for value in wanted:
+                way, bound = _way(word, user if word == "user" else source, value)
+                ways.append(way)
+                values += bound
+            conditions.append(f"({' OR '.join(ways)})" if ways else "1 = 0")
+        return " AND ".join(conditions), values
+
+
+def _key(word: str, source: str, user: str) -> str:
+    """SQL: a word's value, empty where there is none."""
+    if word == "prompt":
+        version = rollup.word("prompt_version", source)
+        return f"{version} || CASE WHEN {version} <> '' THEN ' ' ELSE '' END || {rollup.word('prompt_hash', source)}"
+    return rollup.word(_COLUMNS[word], user if word == "user" else source)
+
+
+def _way(word: str, source: str, value: str) -> tuple[str, list[str]]:
+    """SQL: whether a word has a value, and what is bound to it."""
+    if word == "prompt":
+        version, digest = rollup.word("prompt_version", source), rollup.word("prompt_hash", source)
+        return f"({version} = ? OR {digest} LIKE ? ESCAPE '!')", [value, _like(value + "*")]
+    column = f"{source}{_COLUMNS[word]}" if value else rollup.word(_COLUMNS[word], source)
+    if "*" in value:
+        return f"{column} LIKE ? ESCAPE '!'", [_like(value)]
+    return f"{column} = ?", [value]
+
+
+def _like(value: str) -> str:
+    for special in "!%_":
+        value = value.replace(special, f"!{special}")
+    return value.replace("*", "%")
+
+
+def _grouping(columns: int) -> str:
+    return f" GROUP BY {', '.join(str(number) for number in range(1, columns + 1))}" if columns else ""
+
+
+def _bound(at: datetime) -> str:
+    """An instant as text that sorts among those of the log, the first and the last that there are included."""
+    if at in (_FIRST, _LAST):
+        return "" if at == _FIRST else "~"
+    return timestamp(at)

@@ -48,6 +48,9 @@ class UsageRow:
     error_class: str | None = None
     is_estimate: bool = False
     repair_level: str | None = None
+    prompt_version: str | None = None
+    images: int = 0
+    saved_nanos: int | None = None
 
     @property
     def price(self) -> Cost | None:

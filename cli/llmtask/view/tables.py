@@ -52,7 +52,7 @@ def usage_report(report: Report) -> None:
     rows = [_summary_cells(one, one.group or "-") for one in report.groups]
     if len(rows) != 1:
         rows.append(_summary_cells(report.total, "total"))
-    table((report.by, *_NUMBERS), rows, _NUMBERS)
+    table((" / ".join(report.by), *_NUMBERS), rows, _NUMBERS)
     _note_unfinished(report.total.unfinished)
 
 
