@@ -59,7 +59,16 @@ def test_every_exit_code_of_the_spec_has_its_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"), [(UsageError, 2), (ProjectError, 3), (UsageLogError, 3), (KeyMissingError, 4), (LlmtaskError, 70), (NoRateError, 2), (DownloadError, 5)]
+    ("kind", "code"),
+    [
+        (UsageError, 2),
+        (ProjectError, 3),
+        (UsageLogError, 3),
+        (KeyMissingError, 4),
+        (LlmtaskError, 70),
+        (NoRateError, 2),
+        (DownloadError, 5),
+    ],
 )
 def test_each_handled_error_has_its_exit_code(kind: type[LlmtaskError], code: int) -> None:
     assert kind("x").exit_code == code

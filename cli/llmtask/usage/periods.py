@@ -1,10 +1,10 @@
-"""Spans of time as the rollup has them: whole months, days and hours in UTC, and what is left at the edges."""
+"""Spans of time as the rollup has them: whole stretches of 64 days, 8 days, days and hours, and what is left over."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from llmtask.usage.rollup import DAY, HOUR, MONTH
+from llmtask.usage.rollup import DAYS_64, HOUR, HOURS
 
 _HOUR = timedelta(hours=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,7 +34,7 @@ Part = Periods | Edge
 
 
 def cover(
-    since: datetime | None, until: datetime | None, *, finest: int = HOUR, coarsest: int = MONTH
+    since: datetime | None, until: datetime | None, *, finest: int = HOUR, coarsest: int = DAYS_64
 ) -> Iterator[Part]:
     """A span in as few parts as it takes.
 
@@ -86,17 +86,12 @@ def _periods(level: int, lower: datetime | None, upper: datetime | None) -> Peri
 
 def period_of(at: datetime, level: int) -> int:
     """The number of the period in which an instant lies."""
-    at = at.astimezone(UTC)
-    if level == MONTH:
-        return at.year * 12 + at.month - 1
-    return (at - _EPOCH) // (timedelta(days=1) if level == DAY else _HOUR)
+    return (at.astimezone(UTC) - _EPOCH) // (HOURS[level] * _HOUR)
 
 
 def begin_of(period: int, level: int) -> datetime:
     """When a period begins, in UTC."""
-    if level == MONTH:
-        return datetime(period // 12, period % 12 + 1, 1, tzinfo=UTC)
-    return _EPOCH + period * (timedelta(days=1) if level == DAY else _HOUR)
+    return _EPOCH + period * HOURS[level] * _HOUR
 
 
 def _floored(at: datetime, level: int) -> datetime:

@@ -1,6 +1,6 @@
 """What it all cost: the usage log, summed up by group. Its cost follows the days and groups, not the rows.
 
-Whole months, days and hours of the span come from the rollup, parts of hours at its edges from the rows themselves.
+Whole days and hours of the span come from the rollup, by stretches of 64 and 8 days as far as they go, parts of hours at its edges from the rows themselves.
 Percentiles of a user's calls come from the rows of that user; by user there are none.
 """
 
@@ -210,7 +210,7 @@ class _Reader:
         """What a table of the rollup has of some periods."""
         keys = [_key(word, "g.", "s." if word == "user" else "g.") for word in self._query.words]
         if self._clock is not None:
-            scale = 1 if part.level == rollup.HOUR else 24
+            scale = rollup.HOURS[part.level]
             keys.append(self._clock.number(f"(s.period * {scale} + {offset_s // 3600})", 1))
         condition, values = self._conditions("g.", "s.", "s.calls <> 0")  # rows that are gone leave zeros
         levels = [part.level] if table != "usage_users" else []

@@ -1,6 +1,6 @@
 """The rollup: what reports sum up, kept by triggers in the transaction that writes the row, whoever writes it.
 
-A call that has ended counts once per level (hour, day, month, in UTC) in `usage_sums`, under the group of its words
+A call that has ended counts once per level (1 hour, 1 day, 8 days, 64 days, in UTC) in `usage_sums`, under the group of its words
 (`usage_groups`); its latencies are counts of rounded values in `usage_marks`, its failure one in `usage_errors`; and it
 counts once per day and user in `usage_users`. Calls without an end are in none of them: reports look for their rows.
 """
@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from llmtask.errors import Failure
 
 ROWS = "llm_usage_logs"
-HOUR, DAY, MONTH = 0, 1, 2
-"""The levels. A period is a number: hours or days since 1970, or 12 times the year plus the month from 0."""
+HOUR, DAY, DAYS_8, DAYS_64 = 0, 1, 2, 3
+HOURS = (1, 24, 8 * 24, 64 * 24)
+"""What a period of each level holds. Its number is how many of its length have gone by since 1970."""
 
 WORDS = (
     "task_template_id",
@@ -111,9 +112,9 @@ TABLES = ("usage_groups", "usage_sums", "usage_marks", "usage_errors", "usage_us
 class Writer:
     """Writes the statements that count a row, or take it back."""
 
-    def __init__(self, seconds: str, year: str, month: str) -> None:
-        """Take SQL for an instant's seconds since 1970, its year and its month, of `{at}`, the text of it."""
-        self._seconds, self._year, self._month = seconds, year, month
+    def __init__(self, seconds: str) -> None:
+        """Take SQL for an instant's seconds since 1970, of `{at}`, the text of it."""
+        self._seconds = seconds
 
     def counting(self, row: str, sign: int) -> Iterator[str]:
         """The statements of a trigger.
@@ -133,10 +134,7 @@ class Writer:
                 f"INSERT INTO usage_groups ({', '.join(WORDS)}) SELECT {words} "
                 f"WHERE NOT EXISTS (SELECT 1 FROM usage_groups g WHERE {same})"
             )
-        periods = (
-            f"(SELECT {HOUR} AS level, {self.hour(at)} AS period UNION ALL SELECT {DAY}, {self.day(at)} "
-            f"UNION ALL SELECT {MONTH}, {self.month(at)}) p"
-        )
+        periods = f"({' UNION ALL '.join(self._levels(at))}) p"
         yield (
             f"INSERT INTO usage_sums (level, period, group_id, {names}) SELECT p.level, p.period, g.id, {added} "
             f"FROM usage_groups g CROSS JOIN {periods} WHERE {same} "
@@ -161,7 +159,7 @@ class Writer:
         )
         yield (
             f"INSERT INTO usage_users (period, user_id, group_id, {names}) "
-            f"SELECT {self.day(at)}, {word('user_id', row)}, g.id, {added} FROM usage_groups g WHERE {same} "
+            f"SELECT {self.period(at, DAY)}, {word('user_id', row)}, g.id, {added} FROM usage_groups g WHERE {same} "
             f"ON CONFLICT (period, user_id, group_id) DO UPDATE SET {more.format(table='usage_users')}"
         )
 
@@ -172,11 +170,8 @@ class Writer:
         totals = ", ".join(f"sum({one})" for one in sums("r."))
         names, source = ", ".join(SUMS), f"FROM {ROWS} r JOIN usage_groups g ON {same} WHERE {finished('r.')}"
         yield (f"INSERT INTO usage_groups ({', '.join(WORDS)}) SELECT DISTINCT {words} FROM {ROWS} WHERE {finished()}")
-        for level, period in (
-            (HOUR, self.hour("r.created_at")),
-            (DAY, self.day("r.created_at")),
-            (MONTH, self.month("r.created_at")),
-        ):
+        for level in range(len(HOURS)):
+            period = self.period("r.created_at", level)
             yield (
                 f"INSERT INTO usage_sums (level, period, group_id, {names}) "
                 f"SELECT {level}, {period}, g.id, {totals} {source} GROUP BY 2, 3"
@@ -193,7 +188,7 @@ class Writer:
                 f"AND r.error_class IS NOT NULL GROUP BY 2, 3, 4"
             )
         yield (
-            f"INSERT INTO usage_users (period, user_id, group_id, {names}) SELECT {self.day('r.created_at')}, "
+            f"INSERT INTO usage_users (period, user_id, group_id, {names}) SELECT {self.period('r.created_at', DAY)}, "
             f"{word('user_id', 'r.')}, g.id, {totals} {source} GROUP BY 1, 2, 3"
         )
 
@@ -201,24 +196,16 @@ class Writer:
         """SQL: the seconds of an instant since 1970."""
         return self._seconds.format(at=at)
 
-    def hour(self, at: str) -> str:
-        """SQL: the hour of an instant."""
-        return f"{self._seconds.format(at=at)} / 3600"
+    def period(self, at: str, level: int) -> str:
+        """SQL: the number of the period of an instant."""
+        return f"{self.seconds(at)} / {3600 * HOURS[level]}"
 
-    def day(self, at: str) -> str:
-        """SQL: the day of an instant."""
-        return f"{self._seconds.format(at=at)} / 86400"
-
-    def month(self, at: str) -> str:
-        """SQL: the month of an instant."""
-        return f"({self._year.format(at=at)} * 12 + {self._month.format(at=at)} - 1)"
+    def _levels(self, at: str) -> Iterator[str]:
+        for level in range(len(HOURS)):
+            yield f"SELECT {level} AS level, {self.period(at, level)} AS period"
 
 
-SQLITE = Writer(
-    "coalesce(CAST(strftime('%s', {at}) AS INTEGER), 0)",
-    "coalesce(CAST(strftime('%Y', {at}) AS INTEGER), 1970)",
-    "coalesce(CAST(strftime('%m', {at}) AS INTEGER), 1)",
-)
+SQLITE = Writer("coalesce(CAST(strftime('%s', {at}) AS INTEGER), 0)")
 
 
 def sqlite_triggers() -> Iterator[str]:
