@@ -59,8 +59,8 @@ def rows(count: int) -> Iterator[tuple[Any, ...]]:
         nanos = 0 if tier == "free" else (going_in - cached) * 1000 + cached * 20 + out * 4000
         values = dict.fromkeys(COLUMNS)
         values |= {
-            "id": f"{int(at.timestamp() * 1000):012x}{chance.getrandbits(80):020x}",
-            "run_id": f"{int(at.timestamp() * 1000):012x}{chance.getrandbits(80):020x}",
+            "id": f"{int(at.timestamp() * 1000):012x}{chance.getrandbits(48):012x}",
+            "run_id": f"{int(at.timestamp() * 1000):012x}{chance.getrandbits(48):012x}",
             "user_id": chance.choice(users),
             "service_id": None,
             "task_template_id": task,

@@ -94,14 +94,15 @@ def _minute(at: datetime) -> datetime:
 
 def _bounds(log: "UsageLog") -> tuple[datetime, datetime]:
     """From the first hour of the log's calls to the end of the last one's, those without an end included."""
-    [(first, last)] = log.query("SELECT min(period), max(period) FROM usage_sums WHERE level = ?", (HOUR,)) or [
-        (None, None)
-    ]
-    ends = [begin_of(period, HOUR) for period in (first, last) if period is not None]
-    for aggregate in ("min", "max"):
-        found = log.query(f"SELECT {aggregate}(created_at) FROM {ROWS}")
-        if found and found[0][0]:
-            ends.append(datetime.fromisoformat(found[0][0]).astimezone(UTC))
+    ends = []
+    for aggregate in ("min", "max"):  # each by itself is found in an index
+        for sql, parameters in (
+            (f"SELECT {aggregate}(period) FROM usage_sums WHERE level = ?", (HOUR,)),
+            (f"SELECT {aggregate}(created_at) FROM {ROWS}", ()),
+        ):
+            for (found,) in log.query(sql, parameters):
+                if found is not None:
+                    ends.append(begin_of(found, HOUR) if parameters else datetime.fromisoformat(found).astimezone(UTC))
     if not ends:
         return datetime.max.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
     begin = min(ends)

@@ -1,10 +1,10 @@
-"""Spans of time as the rollup has them: whole stretches of 64 days, 8 days, days and hours, and what is left over."""
+"""Spans of time as the rollup has them: whole stretches of 512, 64 and 8 days, days and hours, and what is left over."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from llmtask.usage.rollup import DAYS_64, HOUR, HOURS
+from llmtask.usage.rollup import DAYS_512, HOUR, HOURS
 
 _HOUR = timedelta(hours=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,7 +34,7 @@ Part = Periods | Edge
 
 
 def cover(
-    since: datetime | None, until: datetime | None, *, finest: int = HOUR, coarsest: int = DAYS_64
+    since: datetime | None, until: datetime | None, *, finest: int = HOUR, coarsest: int = DAYS_512
 ) -> Iterator[Part]:
     """A span in as few parts as it takes.
 

@@ -1,6 +1,6 @@
 """The rollup: what reports sum up, kept by triggers in the transaction that writes the row, whoever writes it.
 
-A call that has ended counts once per level (1 hour, 1 day, 8 days, 64 days, in UTC) in `usage_sums`, under the group of its words
+A call that has ended counts once per level (1 hour, 1 day, 8, 64 and 512 days, in UTC) in `usage_sums`, under the group of its words
 (`usage_groups`); its latencies are counts of rounded values in `usage_marks`, its failure one in `usage_errors`; and it
 counts once per day and user in `usage_users`. Calls without an end are in none of them: reports look for their rows.
 """
@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from llmtask.errors import Failure
 
 ROWS = "llm_usage_logs"
-HOUR, DAY, DAYS_8, DAYS_64 = 0, 1, 2, 3
-HOURS = (1, 24, 8 * 24, 64 * 24)
+HOUR, DAY, DAYS_8, DAYS_64, DAYS_512 = range(5)
+HOURS = (1, 24, 8 * 24, 64 * 24, 512 * 24)
 """What a period of each level holds. Its number is how many of its length have gone by since 1970."""
 
 WORDS = (
