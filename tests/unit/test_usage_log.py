@@ -20,6 +20,7 @@ import pytest
 from llmtask.errors import UsageLogError
 from llmtask.money import Cost
 from llmtask.usage import UsageLog, UsageLogWarning, UsageRow, default_path, new_id, timestamp
+from llmtask.usage.migrations import NAMES
 from llmtask.usage.row import COLUMNS
 
 SEED = [  # the seed's LlmUsageLog, in snake_case
@@ -421,7 +422,7 @@ def test_eight_processes_that_open_a_fresh_log_at_once_lose_no_row(path: Path, l
     in_processes(record_some, path)
     written = sorted(one.run_id for one in log.latest(1000))
     assert written == sorted(f"{number}.{turn}" for number in range(PROCESSES) for turn in range(ROWS_EACH))
-    assert log.query("SELECT count(*) FROM _sqlite_migrations") == [(3,)]
+    assert log.query("SELECT count(*) FROM _sqlite_migrations") == [(len(NAMES),)]
 
 
 def call_many(path: Path, number: int, start: Any) -> None:

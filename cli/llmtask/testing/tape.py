@@ -244,11 +244,11 @@ class Recorder:
         """The line to a model."""
         return _Recording(self, self._chats.open(project, model), model)
 
-    def begin(self, row: UsageRow) -> None:
+    def begin(self, row: UsageRow, most: Tokens | None = None) -> None:
         """Hand the row of a call that begins on."""
         self._last = None
         if self._log is not None:
-            self._log.begin(row)
+            self._log.begin(row, most)
 
     def finish(self, row: UsageRow) -> None:
         """Hand the row of a call that has ended on, with what was recorded of it."""

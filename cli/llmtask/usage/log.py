@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from llmtask.errors import Failure, UsageLogError
 from llmtask.interrupts import held
@@ -14,6 +14,9 @@ from llmtask.usage.rollup import Writer
 from llmtask.usage.row import COLUMNS, UsageRow
 from llmtask.usage.spool import NewerRowError, Spool, read, set_aside, text
 from llmtask.usage.sqlite import SqliteDatabase
+
+if TYPE_CHECKING:
+    from llmtask.tokens import Tokens  # brings the project's models, which a report of the log does without
 
 DB_VARIABLE = "LLMTASK_DB"
 
@@ -50,8 +53,16 @@ def default_path() -> Path:
 class Ledger(Protocol):
     """Where the rows of calls go: the usage log, or what hands them on to it."""
 
-    def begin(self, row: UsageRow) -> None:
-        """Take the row of a call that is about to begin."""
+    def begin(self, row: UsageRow, most: "Tokens | None" = None) -> None:
+        """Take the row of a call that is about to begin.
+
+        Args:
+            row: The row.
+            most: The most tokens that the call can use; a budget reserves what they cost.
+
+        Raises:
+            CappedError: A budget has no room for the call, which must not be made: it has no row, and no `finish`.
+        """
         ...
 
     def finish(self, row: UsageRow) -> None:
@@ -79,7 +90,7 @@ class UsageLog:
         """Writes SQL as its database takes it."""
         return self._database.sql
 
-    def begin(self, row: UsageRow) -> None:
+    def begin(self, row: UsageRow, most: "Tokens | None" = None) -> None:  # noqa: ARG002  # budgets alone look at it
         """Write the row of a call that is about to begin, as unfinished: it is there whatever ends the process.
 
         Where the log cannot be written, the row goes to the spool; `finish` says so.
@@ -105,6 +116,10 @@ class UsageLog:
             UsageLogError: It cannot be written.
         """
         self.run(lambda connection: connection.execute(_INSERT, _bound(row)))
+
+    def write(self, connection: Connection, row: UsageRow) -> None:
+        """Write the row of a call that begins or has ended, in a transaction of the caller's."""
+        connection.execute(_WRITE, _bound(row))
 
     def drain(self) -> None:
         """Take in the rows that wait in the spool; a UsageLogWarning says why one has to wait on."""
@@ -190,7 +205,7 @@ class UsageLog:
 
     def _write(self, row: UsageRow) -> None:
         try:
-            self._database.run(lambda connection: connection.execute(_WRITE, _bound(row)), self._patience_s)
+            self._database.run(lambda connection: self.write(connection, row), self._patience_s)
         except UsageLogError:
             self._patience_s = _IMPATIENCE_S
             self.close()  # what is wrong with the file may have been put right by the next time

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from llmtask.errors import Failure
+from llmtask.usage import holdings
 from llmtask.usage.rollup import ROWS, SQLITE, sqlite_triggers, tables
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from sqlite_utils.migrations import Migrations
 
 SET = "llmtask"
-NAMES = ("0001_usage_log", "0002_repair_level", "0003_rollup")
+NAMES = ("0001_usage_log", "0002_repair_level", "0003_rollup", "0004_quota")
 """The migrations of this release, in order: known without importing sqlite-utils."""
 
 
@@ -34,7 +35,7 @@ def _migrations() -> "Migrations":
     from sqlite_utils.migrations import Migrations
 
     migrations = Migrations(SET)
-    for name, step in zip(NAMES, (_usage_log, _repair_level, _rollup), strict=True):
+    for name, step in zip(NAMES, (_usage_log, _repair_level, _rollup, _quota), strict=True):
         migrations(name=name)(step)
     return migrations
 
@@ -121,4 +122,10 @@ def _rollup(db: "Database") -> None:
     unfinished = f"error_class = '{Failure.UNFINISHED.value}'"
     db.execute(f"CREATE INDEX {ROWS}_unfinished ON {ROWS} (created_at) WHERE {unfinished}")
     for statement in (*tables(), *SQLITE.filling(), *sqlite_triggers()):
+        db.execute(statement)
+
+
+def _quota(db: "Database") -> None:
+    """Quotas, their history, and what is reserved for calls and runs that go on."""
+    for statement in holdings.tables():
         db.execute(statement)
