@@ -300,7 +300,7 @@ def test_a_sentence_without_details_is_whole() -> None:
     assert str(failed("zhipu", Failure.BLANK)) == "zhipu: blank"
     assert (
         str(failed("zhipu", Failure.TIMEOUT))
-        == "zhipu: timeout; raise --timeout or defaults.timeouts.total_s in config.yaml"
+        == "zhipu: timeout; raise defaults.timeouts.total_s in config.yaml, or the run's --timeout"
     )
 
 

@@ -61,6 +61,11 @@ def test_an_empty_file_is_an_empty_mapping(text: str) -> None:
     [
         ("a: 1\nb: [1, 2\n", "x.yaml:3: is not valid YAML ("),
         ("a: 1\n\tb: 2\n", "x.yaml:2: is not valid YAML ("),
+        (
+            "a:\n\t- b\n",
+            "x.yaml:2: is not valid YAML (found character that cannot start any token); indent with spaces",
+        ),
+        ("a: b: c\n", "x.yaml:1: is not valid YAML (mapping values are not allowed in this context); put a text that"),
         ("a: *nowhere\n", "x.yaml:1: is not valid YAML (found undefined alias"),
         ("a: 1\n---\nb: 2\n", "x.yaml:2: is not valid YAML ("),
         ("{[1]: 2}\n", "x.yaml:1: is not valid YAML (found unhashable key)"),

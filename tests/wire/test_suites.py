@@ -259,6 +259,21 @@ def test_ctrl_c_ends_with_130_closes_every_row_and_is_gone_on_with(bench: Bench,
     assert len(bench.log.latest(99)) == len(deepseek.requests) <= 30 + 3
 
 
+def test_a_check_of_the_users_that_never_ends_keeps_nobody_from_leaving(bench: Bench, deepseek: VendorServer) -> None:
+    answered(deepseek, lambda _: GOOD)
+    checks = bench.project.root / "checks"
+    checks.mkdir()
+    (checks / "slow.py").write_text(
+        "import time\n\ndef hang(answer, subject):\n    time.sleep(600)\n", encoding="utf-8"
+    )
+    bench.suite(f"  - {{name: a, inputs: {{resume: '{RESUME}'}}, checks: [{{check: function, call: 'slow:hang'}}]}}\n")
+    process = subprocess.Popen(bench.argv("--trust"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: deepseek.completed >= 1)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+
+
 def test_bases_are_asked_first_whatever_the_order_and_the_concurrency(bench: Bench, deepseek: VendorServer) -> None:
     answered(deepseek, lambda _: GOOD)
     planted = (

@@ -143,11 +143,21 @@ def _children(node: Node, path: Path) -> Iterator[tuple[str | int, int, Node]]:
         yield name, line, child
 
 
+_ADVICE = {
+    "mapping values are not allowed": "put a text that holds a colon in quotes",
+    "found unexpected ':'": "put a text that holds a colon in quotes",
+    "cannot start any token": "indent with spaces, not with tabs; put a text that begins so in quotes",
+    "could not find expected ':'": "a key ends with a colon and a space; put a text of several lines behind `|`",
+    "found undefined alias": "put a text that begins with * in quotes",
+}
+
+
 def _yaml_message(error: yaml.YAMLError, path: Path) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or " ".join(str(error).split())
     line = f":{mark.line + 1}" if mark is not None else ""
-    return f"{shown(path)}{line}: is not valid YAML ({problem})"
+    hint = next((f"; {advice}" for sign, advice in _ADVICE.items() if sign in problem), "")
+    return f"{shown(path)}{line}: is not valid YAML ({problem}){hint}"
 
 
 def first_problem(error: ValidationError, model: type[BaseModel], data: Any) -> tuple[ValuePath, str]:

@@ -21,7 +21,7 @@ _WAY_OUT = {
     Failure.CONTEXT_TOO_LONG: "shorten the input, or choose a --model with a larger context",
     Failure.FILTERED: "the vendor's content filter refused this input or answer",
     Failure.NETWORK: "check the network and the provider's base_url; `llmtask doctor` tries it",
-    Failure.TIMEOUT: "raise --timeout or defaults.timeouts.total_s in config.yaml",
+    Failure.TIMEOUT: "raise defaults.timeouts.total_s in config.yaml, or the run's --timeout",
     Failure.STALLED: "try again later; how long to wait is defaults.timeouts in config.yaml",
     Failure.LENGTH: "raise the model's max_tokens in config.yaml",
     Failure.CUT_STREAM: "the answer is incomplete; try again",

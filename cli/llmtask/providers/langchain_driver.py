@@ -34,7 +34,7 @@ def build(line: Line) -> BaseChatModel:
     try:
         built = _imported(dotted)(**arguments)
     except ImportError as error:
-        extra = " (`pip install 'llmtask[community]'`)" if dotted.startswith("langchain_community.") else ""
+        extra = " (`pip install langchain-community pyjwt`)" if dotted.startswith("langchain_community.") else ""
         message = f"{where} cannot be imported: {error}; install its package{extra}"
         raise ProjectError(message) from error
     except Exception as error:  # noqa: BLE001  # a foreign constructor may fail in any way Python can

@@ -27,6 +27,7 @@ _FORMS: dict[str, dict[str, Any]] = {  # how models write JSON
     "indented": {"indent": 2},
     "indented by 4": {"indent": 4},
 }
+_PARTS = {"system": "the prompt", "turns": "the answer that was asked about again"}
 _UNFIT = re.compile(r'[<>:"/\\|?*%\x00-\x1f]|^\.|[. ]$')
 _LONGEST_NAME = 200  # bytes of a file's name; systems take 255
 _SHORTEST_SECRET = 8  # characters; shorter ones are in every text
@@ -115,7 +116,7 @@ def _secrets(project: Project) -> list[str]:
 
 def _changed(one: Recording, what: Asking) -> list[str]:
     names = sorted({*one.parts, *what.parts})
-    return [f"the {name}" for name in names if one.parts.get(name) != what.parts.get(name)]
+    return [_PARTS.get(name, f"the {name}") for name in names if one.parts.get(name) != what.parts.get(name)]
 
 
 def _fit(name: str) -> str:

@@ -3,10 +3,11 @@
 import asyncio
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from llmtask.errors import Failure, LlmtaskError, UsageError
 from llmtask.money import Cost, sums
@@ -29,6 +30,8 @@ from llmtask.testing.gate import Gate
 from llmtask.testing.items import Item
 from llmtask.testing.run import ANSWERED, ItemKey, ItemResult, Outcome, Sample
 from llmtask.testing.tape import Recording, asking
+
+Result = TypeVar("Result")
 
 _FINAL = frozenset({Failure.REFUSED_KEY, Failure.NO_BALANCE})  # of a model: what it is asked next fails alike
 _DEFAULT_CONCURRENCY = 8  # calls at once of a model without a queue
@@ -94,7 +97,7 @@ class Engine:
         self._project, self._answers, self._max_cost = project, answers, max_cost
         self._items = _bases_first(items)
         self._streams = streams
-        self._examining = ThreadPoolExecutor(1, "llmtask-checks")
+        self._examining = asyncio.Lock()
         self._concurrency = concurrency
         self._gates: dict[str, Gate] = {}
         self._chats = Chats()
@@ -153,7 +156,6 @@ class Engine:
         except BaseExceptionGroup as errors:
             raise _first(errors) from errors
         finally:
-            self._examining.shutdown(wait=False, cancel_futures=True)
             await self._chats.aclose()
 
     async def _work(
@@ -306,8 +308,8 @@ class Engine:
         """What came of the checks; functions of the user's run one at a time, and no call waits for them."""
         if not any(isinstance(check, FunctionCheck) for check in item.checks):
             return _results(item.checks, subject)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._examining, _results, item.checks, subject)
+        async with self._examining:
+            return await _apart(lambda: _results(item.checks, subject))
 
     async def _judged(self, item: Item, repeat: int, given: Given) -> _Judged:
         judged = _Judged()
@@ -387,6 +389,23 @@ def _outcome(results: Sequence[CheckResult]) -> Outcome:
     if any(not result.passed and not result.is_broken for result in results):
         return Outcome.FAILED
     return Outcome.ERROR if any(result.is_broken for result in results) else Outcome.PASSED
+
+
+async def _apart(work: Callable[[], Result]) -> Result:
+    """Do something in a thread that ends with the program, however long it takes."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Result] = loop.create_future()
+
+    def run() -> None:
+        try:
+            told, what = done.set_result, work()
+        except BaseException as error:  # noqa: BLE001  # told to whoever waits
+            told, what = done.set_exception, error  # type: ignore[assignment]
+        with suppress(RuntimeError):  # nobody waits any more: the loop is closed
+            loop.call_soon_threadsafe(lambda: None if done.done() else told(what))
+
+    threading.Thread(target=run, name="llmtask-checks", daemon=True).start()
+    return await done
 
 
 def _no_answer(sample: Sample) -> tuple[CheckResult, ...]:

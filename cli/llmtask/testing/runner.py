@@ -118,7 +118,13 @@ class Runner:
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         """Let the answers come while pytest goes through its items."""
         nodes = _nodes(session)
-        if not nodes or session.config.option.collectonly or (session.testsfailed and not _goes_on(session)):
+        only_shows = session.config.getoption("setupplan", False) or session.config.getoption("setuponly", False)
+        if (
+            not nodes
+            or only_shows
+            or session.config.option.collectonly
+            or (session.testsfailed and not _goes_on(session))
+        ):
             return (yield)
         try:
             self._start(nodes, session.config.getoption("maxfail") or None)

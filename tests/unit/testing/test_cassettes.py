@@ -81,7 +81,7 @@ def test_a_miss_says_what_has_changed(cassettes: Callable[[], Cassettes]) -> Non
     tapes = cassettes()
     assert "there is no" in tapes.complaint(KEY, Asking({"input": "a"}), 1)
     tapes.write(KEY, [SPOKEN])
-    assert "the system changed since" in tapes.complaint(KEY, Asking({"input": "a", "system": "c"}), 1)
+    assert "the prompt changed since" in tapes.complaint(KEY, Asking({"input": "a", "system": "c"}), 1)
     assert "repeat 2 is not in it" in tapes.complaint(KEY, Asking({"input": "a", "system": "b"}), 2)
 
 

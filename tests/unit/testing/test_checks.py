@@ -152,6 +152,8 @@ def test_quoted_evidence_can_be_left_out_of_the_language_check() -> None:
     [
         ({"check": "value", "at": "x"}, "no test"),
         ({"check": "value", "at": "x", "equals": 1, "between": [0, 1]}, "exactly one"),
+        ({"check": "value", "at": "x", "between": "40-90"}, "two numbers are expected"),
+        ({"check": "value", "at": "x", "length": [1]}, "two numbers are expected"),
         ({"check": "value", "at": "x[", "equals": 1}, "no JMESPath"),
         ({"check": "value", "at": "x", "between": [2, 1]}, "begins above"),
         ({"check": "value", "at": "x", "matches": "("}, "no regular expression"),

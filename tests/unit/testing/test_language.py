@@ -215,7 +215,7 @@ def test_a_locale_without_rules_needs_lingua(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setitem(sys.modules, "lingua", None)
     language._detector.cache_clear()
-    with pytest.raises(UsageError, match=r"pip install 'llmtask\[language\]'"):
+    with pytest.raises(UsageError, match=r"pip install lingua-language-detector"):
         require_detector("pl-PL")
 
 

@@ -22,6 +22,13 @@ def _regex(pattern: str | None) -> str | None:
     return pattern
 
 
+def _pair(bounds: Any) -> Any:
+    if bounds is not None and not (isinstance(bounds, list | tuple) and len(bounds) == 2):
+        message = f"two numbers are expected, the least and the most: [40, 90], not {bounds!r}"
+        raise ValueError(message)
+    return bounds
+
+
 class ValueCheck(Check):
     """A value at a JMESPath: equals, is one of, lies between, matches, contains, has a length, exists."""
 
@@ -45,6 +52,7 @@ class ValueCheck(Check):
     """Whether it is there and not null."""
 
     _is_regex = field_validator("matches")(_regex)
+    _is_pair = field_validator("between", "length", mode="before")(_pair)
 
     @model_validator(mode="after")
     def _one_test(self) -> "ValueCheck":

@@ -426,7 +426,7 @@ def _detector(language: str, script: str) -> Any:
     except ImportError as error:
         message = (
             f"strings in {language!r} cannot be told from other languages in {script} letters without lingua: "
-            "pip install 'llmtask[language]'"
+            "pip install lingua-language-detector"
         )
         raise UsageError(message) from error
     codes = [getattr(lingua.IsoCode639_1, one.upper()) for one in _OF_SCRIPT[script].split()]
