@@ -79,6 +79,13 @@ def test_without_a_locale_the_configs_counts(run: Command, files: WriteFiles) ->
     assert run().rows[0].locale == "en"
 
 
+def test_a_draft_of_the_prompt_goes_into_the_log_by_its_name(run: Command, files: WriteFiles) -> None:
+    shipped = (ROOT / "prompts/zh/job_match.yaml").read_text(encoding="utf-8")
+    files({"config.yaml": "", "prompts/zh/job_match@v2.yaml": shipped})
+    assert run().rows[-1].prompt_version is None
+    assert run("--prompt", "v2").rows[-1].prompt_version == "v2"
+
+
 # --input and --var
 
 

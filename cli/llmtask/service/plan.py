@@ -92,6 +92,8 @@ class Plan:
     user_id: str | None = None
     service_id: str | None = None
     is_strict: bool = False
+    prompt_version: str | None = None
+    """The draft of the prompt that was asked for; None for the prompt in use."""
 
     @property
     def route(self) -> Route:
@@ -117,7 +119,7 @@ class Plan:
     def highest_cost(self) -> Cost | None:
         """About the most that one call can cost: no cache hits, `max_tokens` out. None where it is unpriced."""
         most = Tokens(self.input_tokens, self.candidates[0].output_tokens, is_estimate=True)
-        return get_cost(self.route.model_id, most, project=self.project)
+        return get_cost(self.route.model_id, most, project=self.project, images=len(self.request.images))
 
 
 def plan(task: str, variables: Mapping[str, str], options: RunOptions, schema: type[BaseModel] | None = None) -> Plan:
@@ -187,6 +189,7 @@ class Planner:
             user_id=self._options.get("user_id"),
             service_id=self._options.get("service_id"),
             is_strict=self._options.get("strict", False),
+            prompt_version=self._options.get("prompt_version"),
         )
 
     def _candidate(self, route: Route, variables: Mapping[str, str]) -> Candidate:

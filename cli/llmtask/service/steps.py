@@ -10,8 +10,8 @@ from llmtask.answer import InvalidError, Level, Partial, read
 from llmtask.errors import AnswerInvalidError, CallError, Failure
 from llmtask.interrupts import held
 from llmtask.money import Cost, sums
-from llmtask.prices import get_cost
 from llmtask.providers import Delta, Patience, failed, failure_of
+from llmtask.service.charge import Charge, charge
 from llmtask.service.plan import Candidate, Plan
 from llmtask.service.recovery import Recovery, takes_over
 from llmtask.service.result import (
@@ -265,7 +265,7 @@ class TaskRun:
     def _open_row(self, call: _Call) -> None:
         """Write the call's row before the call, so that it is there whatever ends the process."""
         if self._log is not None:
-            self._log.begin(self._row(call, self._estimated(call, None), None, None))
+            self._log.begin(self._row(call, self._estimated(call, None), Charge(None, None), None))
             call.begun = time.perf_counter()  # a log that has to be waited for is no latency of the model's
         if call.attempt == 1:
             self._begun = call.begun
@@ -273,12 +273,13 @@ class TaskRun:
     def _account(self, call: _Call, error: CallError | None) -> None:
         """Count the call's tokens and money, and close its row."""
         tokens = call.tokens or self._estimated(call, error)
-        cost = get_cost(call.candidate.route.model_id, tokens, at=call.at, project=self._plan.project)
+        candidate = call.candidate
+        charged = charge(self._plan.project, candidate.route.model_id, tokens, call.at, len(candidate.request.images))
         self._tokens = tokens if call.attempt == 1 else self._tokens + tokens
         if tokens.total:
-            self._costs.append(cost)
+            self._costs.append(charged.cost)
         if self._log is not None:
-            self._log.finish(self._row(call, tokens, cost, error))
+            self._log.finish(self._row(call, tokens, charged, error))
 
     def _estimated(self, call: _Call, error: CallError | None) -> Tokens:
         """Tokens by the characters, for a call that reported none; one that was refused or never arrived used none."""
@@ -289,8 +290,8 @@ class TaskRun:
             return Tokens(is_estimate=True)
         return Tokens(estimate_all(call.candidate.request.texts, rate), output, 0, reasoning, is_estimate=True)
 
-    def _row(self, call: _Call, tokens: Tokens, cost: Cost | None, error: CallError | None) -> UsageRow:
-        plan, route = self._plan, call.candidate.route
+    def _row(self, call: _Call, tokens: Tokens, charged: Charge, error: CallError | None) -> UsageRow:
+        plan, route, cost = self._plan, call.candidate.route, charged.cost
         return UsageRow(
             id=call.id,
             user_id=plan.user_id,
@@ -324,6 +325,9 @@ class TaskRun:
             error_class=error.failure.value if error else None,
             is_estimate=tokens.is_estimate,
             repair_level=call.level.value if call.level else None,
+            prompt_version=plan.prompt_version,
+            images=len(call.candidate.request.images),
+            saved_nanos=charged.saved_nanos,
         )
 
     @property
