@@ -25,7 +25,7 @@ class ExitCode(IntEnum):
     DONE = 0
     """It worked; what stdout carries is valid."""
     FAILED = 1
-    """An answer under test is bad (`llmtask test`), or worse than before (`llmtask compare --fail-on-regression`)."""
+    """An answer is bad (`test`) or worse than before (`compare --fail-on-regression`), or a price (`prices check`)."""
     USAGE = 2
     """The command, an option or an input is wrong."""
     PROJECT = 3

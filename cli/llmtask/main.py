@@ -49,6 +49,7 @@ COMMANDS = {  # where each command is, and its line in --help: neither needs the
     "test": "Run suites: ask models the cases of tests/*.llm.yaml, and examine every answer.",
     "compare": "Compare two runs of suites: what is better, what is worse, what cannot be told.",
     "usage": "What it all cost.",
+    "prices": "What models cost: lists, checks, imports, exchange rates.",
     "tasks": "What there is to run.",
     "prompts": "Prompt templates: look at them, check them.",
     "schema": "Write the JSON Schema of a task's answer.",

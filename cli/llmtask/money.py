@@ -36,8 +36,13 @@ def sums(costs: Iterable[Cost | None]) -> tuple[Cost, ...]:
     return tuple(Cost(amount, currency) for currency, amount in nanos.items())
 
 
+def symbol(currency: str) -> str:
+    """What stands before an amount, such as ¥; the code and a space where a currency has no symbol here."""
+    return _SYMBOLS.get(currency, f"{currency} ")
+
+
 def amount_text(amount: Decimal, currency: str) -> str:
     """An amount for people, rounded to a millionth, such as ¥0.002831."""
     places = amount.normalize().as_tuple().exponent
     digits = 2 if not isinstance(places, int) else min(max(2, -places), 6)
-    return f"{_SYMBOLS.get(currency, currency + ' ')}{amount:,.{digits}f}"
+    return f"{symbol(currency)}{amount:,.{digits}f}"

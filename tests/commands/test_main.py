@@ -8,7 +8,21 @@ from llmtask.main import COMMANDS
 from tests.commands.conftest import Command
 
 NAMES = [
-    *("run", "route", "test", "compare", "usage", "tasks", "prompts", "schema", "models", "doctor", "trust", "init"),
+    *(
+        "run",
+        "route",
+        "test",
+        "compare",
+        "usage",
+        "prices",
+        "tasks",
+        "prompts",
+        "schema",
+        "models",
+        "doctor",
+        "trust",
+        "init",
+    ),
 ]
 LEAVES = [
     ["run"],
@@ -18,6 +32,10 @@ LEAVES = [
     ["usage", "report"],
     ["usage", "list"],
     ["usage", "path"],
+    ["prices", "list"],
+    ["prices", "check"],
+    ["prices", "import"],
+    ["prices", "rates"],
     ["tasks", "list"],
     ["tasks", "show"],
     ["prompts", "show"],

@@ -33,6 +33,8 @@ LIGHT = [
     ["doctor", "--offline"],
     ["trust", "--show"],
     ["models", "list"],
+    ["prices", "list"],
+    ["prices", "check"],
     ["prompts", "lint"],
     ["prompts", "show", "job_match"],
 ]

@@ -7,6 +7,8 @@ import re
 import shlex
 import subprocess
 import sys
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,15 +21,20 @@ from typer.testing import CliRunner
 
 from llmtask.commands.schema import file_schema
 from llmtask.main import COMMANDS, app
+from llmtask.money import Cost
+from llmtask.prices import get_cost
 from llmtask.project import load_project
 from llmtask.prompts import lint
+from llmtask.rates import load_rates
 from llmtask.schemas import load_object
 from llmtask.testing.checks import CHECKS
 from llmtask.testing.suite import Suite, load_suite
+from llmtask.tokens import Tokens
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = (ROOT / "docs/project.md").read_text(encoding="utf-8")
+PRICES = (ROOT / "docs/prices.md").read_text(encoding="utf-8")
 TESTING = (ROOT / "docs/testing.md").read_text(encoding="utf-8")
 
 
@@ -109,9 +116,29 @@ def test_a_task_is_added_as_the_guide_says(tmp_path: Path, monkeypatch: pytest.M
 
 def test_every_config_in_the_guide_is_a_whole_config(tmp_path: Path) -> None:
     configs = [block for block in blocks(README, "yaml") if "task:" not in block]
-    for text in [*configs, *(block for block in blocks(PROJECT, "yaml") if "providers:" in block)]:
+    guides = (*blocks(PROJECT, "yaml"), *blocks(PRICES, "yaml"))
+    for text in [*configs, *(block for block in guides if "providers:" in block)]:
         (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
         assert load_project(tmp_path).config.providers
+
+
+def test_the_guide_of_prices_prices_what_it_says(tmp_path: Path) -> None:
+    own, by_the_hour, rates = blocks(PRICES, "yaml")
+    at = datetime(2026, 12, 2, 12, tzinfo=UTC)  # a Wednesday
+    for text, nanos, currency in ((own, 200, "EUR"), (by_the_hour, 4_000, "CNY")):
+        (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
+        project = load_project(tmp_path)
+        assert get_cost("vllm/qwen3-8b", Tokens(output=1), at=at, project=project) == Cost(nanos, currency)
+    (tmp_path / "config.yaml").write_text(rates, encoding="utf-8")
+    found = load_rates(load_project(tmp_path)).convert(Cost(11 * 10**8, "USD"), "CNY", at.date())
+    assert (found.amount, found.is_pinned) == (Decimal("7.8"), True)
+
+
+def test_the_python_of_the_guide_of_prices_runs_as_it_stands(tmp_path: Path) -> None:
+    [code] = blocks(PRICES, "python")
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "cli")}
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr) == ("1.5 CNY None False\n", "")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """rates: fetched over real HTTP, in the bank's documented formats, and from servers that serve something else."""
 
 import io
+import json
 import os
 import time
 import zipfile
@@ -11,10 +12,12 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from llmtask.errors import DownloadError, NoRateError, UntrustedError
+from llmtask.main import app
 from llmtask.money import Cost
-from llmtask.project import Project
+from llmtask.project import Project, load_project
 from llmtask.rates import Rates, RatesStaleWarning, fetch_rates, load_rates
 from tests.conftest import MakeProject
 from tests.wire.files import FileServer, Play
@@ -273,3 +276,30 @@ def test_a_damaged_line_is_never_a_rate(own: Project, tmp_path: Path, cell: str)
     else:
         with pytest.raises(NoRateError, match="is damaged"):
             rates.convert(ONE_DOLLAR, "CNY", TODAY)
+
+
+def test_the_command_fetches_and_says_of_which_day_the_rates_are(own: Project, bank: FileServer) -> None:
+    argv = ["prices", "rates", "--project", str(own.root), "--on", "2026-11-22"]
+    fetched = CliRunner().invoke(app, [*argv, "--fetch"])
+    assert fetched.exit_code == 0, fetched.stderr
+    assert ["EUR", "8.2", "CNY", "2026-11-20"] in [line.split() for line in fetched.stdout.splitlines()]
+    assert "of the ECB, up to 2026-11-24, fetched " in fetched.stderr
+    assert bank.url in fetched.stderr
+    told = json.loads(CliRunner().invoke(app, [*argv, "--json"]).stdout)
+    assert (told["newest"], told["rates"][1]["rate"]) == ("2026-11-24", "1.16")
+    assert bank.paths == ["/rates"]
+
+
+def test_a_price_map_is_fetched_from_the_url_that_is_given(project: MakeProject, bank: FileServer) -> None:
+    own = project(
+        "providers: {openai: {base_url: 'https://api.openai.example/v1', currency: USD}}\n"
+        "models: {gpt: {provider: openai, name: gpt-5, context: 1000}}"
+    )
+    rows = {"gpt-5": {"litellm_provider": "openai", "input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06}}
+    bank.files["/map.json"] = json.dumps(rows).encode()
+    argv = ["prices", "import", "--yes", "--project", str(own.root)]
+    assert CliRunner().invoke(app, [*argv, f"{bank.url}/map.json"]).exit_code == 0
+    assert "openai/gpt-5" in load_project(own.root).config.prices
+    missing = CliRunner().invoke(app, [*argv, f"{bank.url}/nope.json"])
+    assert (missing.exit_code, missing.stderr.count("\n")) == (5, 1)
+    assert "HTTP 404 Not Found" in missing.stderr
