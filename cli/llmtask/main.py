@@ -12,7 +12,7 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
-from llmtask import __version__, interrupts
+from llmtask import __version__, interrupts, tracing
 from llmtask.errors import ExitCode, LlmtaskError
 
 _DEBUG = "LLMTASK_DEBUG"
@@ -113,7 +113,8 @@ def main() -> None:
     warnings.filterwarnings("default", category=UserWarning)  # a log that cannot be written never fails a run
     _let_stdout_say_everything()
     try:
-        app()
+        with tracing.sending():
+            app()
     except BrokenPipeError:
         _abandon_stdout()
         sys.exit(ExitCode.PIPE_CLOSED)

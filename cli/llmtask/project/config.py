@@ -316,6 +316,14 @@ class RateSource(Strict):
     """Rates of your own, in units for 1 EUR, such as {CNY: 7.80, USD: 1.10}; they hold on every day, not the bank's."""
 
 
+class Tracing(Strict):
+    """Spans for OpenTelemetry: of each run and each of its calls, never with any content."""
+
+    enabled: bool | None = None
+    """true: the command line sends them where OTEL_EXPORTER_OTLP_ENDPOINT says. false: there are none. null: a program
+    that uses llmtask as a library and has set OpenTelemetry up gets them; the command line sends none."""
+
+
 class Config(Strict):
     """A whole config.yaml, merged with the starter's."""
 
@@ -330,3 +338,4 @@ class Config(Strict):
     failures: FailureMap = FailureMap()
     rules: dict[Failure, FailureRule] = {}
     defaults: Defaults = Defaults()
+    tracing: Tracing = Tracing()

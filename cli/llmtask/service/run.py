@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from contextlib import aclosing, closing
 from typing import Any, Protocol, Unpack
 
 from pydantic import BaseModel
@@ -13,6 +14,7 @@ from llmtask.providers import Asked, Delta, open_chat
 from llmtask.service.plan import Candidate, Plan, RunOptions, plan
 from llmtask.service.result import Event, ResultEvent, TaskResult
 from llmtask.service.steps import Ask, Pull, TaskRun, Wait
+from llmtask.tracing import Trace, trace
 from llmtask.usage import Ledger, UsageLog
 
 Schema = TypeVar("Schema", bound=BaseModel, default=BaseModel)
@@ -89,8 +91,9 @@ def execute(
     Raises:
         LlmtaskError: As `run_structured_task`.
     """
-    run = TaskRun(planned, log, live=live, previews=chats is None)
-    line = _Line(planned, run, live=live, chats=chats)  # opened before the first event: no key is no call
+    traced = trace(planned.project, log) if waits else Trace(log)  # where nobody is asked there is nothing to trace
+    run = TaskRun(planned, traced.ledger, live=live, previews=chats is None)
+    line = _Line(planned, run, traced, live=live, chats=chats)  # opened before the first event: no key is no call
     return _drive(run, line, time.sleep if waits else lambda _: None)
 
 
@@ -118,11 +121,12 @@ async def aexecute(
         chats: Where its models are opened, for runs that share them, which nobody watches: they give no PartialEvents.
             Its owner has opened the first model, which takes a while. The run's own where it is left out.
     """
-    run = TaskRun(planned, log, live=live, previews=chats is None)
+    traced = trace(planned.project, log)
+    run = TaskRun(planned, traced.ledger, live=live, previews=chats is None)
     if chats is None:  # the first call brings LangChain in, which takes seconds: not in the loop
-        line = await asyncio.to_thread(_Line, planned, run, live=live)
+        line = await asyncio.to_thread(_Line, planned, run, traced, live=live)
     else:
-        line = _Line(planned, run, live=live, chats=chats)
+        line = _Line(planned, run, traced, live=live, chats=chats)
     events = _adrive(run, line)
     try:
         async for event in events:
@@ -134,14 +138,14 @@ async def aexecute(
 class _Line:
     """The model that a run asks now, and its answer so far."""
 
-    def __init__(self, planned: Plan, run: TaskRun, *, live: bool, chats: Opener | None = None) -> None:
+    def __init__(self, planned: Plan, run: TaskRun, traced: Trace, *, live: bool, chats: Opener | None = None) -> None:
         """Open the line to the run's first model.
 
         Raises:
             UntrustedError, KeyMissingError, ProjectError: As `run_structured_task`.
         """
         self._project, self._patience, self._live = planned.project, run.patience, live
-        self._chats = chats
+        self._traced, self._chats = traced, chats
         self._model = planned.model
         self._chat = self._opened(planned.model)
         self._deltas: Any = None
@@ -156,6 +160,7 @@ class _Line:
         if candidate.model is not self._model:
             self._hang_up()
             self._model, self._chat = candidate.model, self._opened(candidate.model)
+        self._traced.asks(candidate.model)
         self._deltas = self._chat.ask(candidate.request, self._patience, live=self._live)
 
     async def aask(self, candidate: Candidate) -> None:
@@ -165,27 +170,32 @@ class _Line:
         if candidate.model is not self._model:
             await self._ahang_up()
             self._model, self._chat = candidate.model, await asyncio.to_thread(self._opened, candidate.model)
+        self._traced.asks(candidate.model)
         self._deltas = self._chat.aask(candidate.request, self._patience, live=self._live)
 
     def pull(self) -> Delta | None:
         """The call's next piece; None at its end."""
-        return next(self._deltas, None)
+        with self._traced.current():
+            return next(self._deltas, None)
 
     async def apull(self) -> Delta | None:
         """As `pull`, in the caller's event loop."""
-        return await anext(self._deltas, None)
+        with self._traced.current():
+            return await anext(self._deltas, None)
 
     def close(self) -> None:
-        """End the call and the connections."""
-        if self._deltas is not None:
-            self._deltas.close()
-        self._hang_up()
+        """End the call, the connections and the trace."""
+        with closing(self._traced):
+            if self._deltas is not None:
+                self._deltas.close()
+            self._hang_up()
 
     async def aclose(self) -> None:
         """As `close`, in the caller's event loop."""
-        if self._deltas is not None:
-            await self._deltas.aclose()
-        await self._ahang_up()
+        with closing(self._traced):
+            if self._deltas is not None:
+                await self._deltas.aclose()
+            await self._ahang_up()
 
     def _hang_up(self) -> None:
         if self._chats is None:  # else its owner closes it, after all the runs
@@ -215,8 +225,8 @@ def _drive(run: TaskRun, line: _Line, sleep: Callable[[float], None]) -> Generat
     except StopIteration:
         return
     finally:
-        steps.close()
-        line.close()
+        with closing(line):
+            steps.close()
 
 
 def _do(step: Ask | Pull | Wait, line: _Line, sleep: Callable[[float], None]) -> Delta | None:
@@ -248,8 +258,8 @@ async def _adrive(run: TaskRun, line: _Line) -> AsyncGenerator[Event[Any]]:
     except StopIteration:
         return
     finally:
-        steps.close()
-        await line.aclose()
+        async with aclosing(line):
+            steps.close()
 
 
 async def _ado(step: Ask | Pull | Wait, line: _Line) -> Delta | None:
