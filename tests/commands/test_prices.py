@@ -188,3 +188,18 @@ def test_a_bank_that_is_not_there_exits_as_a_provider_would(command: Command, fi
     outcome = command("prices", "rates", "--fetch")
     assert (outcome.code, outcome.stdout, outcome.stderr.count("\n")) == (ExitCode.PROVIDER, "", 1)
     assert "http://127.0.0.1:9/rates.zip cannot be fetched" in outcome.stderr
+
+
+@pytest.mark.parametrize("at", ["9999-12-31", "1969-12-31", "2200-01-02T00:00", "soon"])
+def test_a_time_without_prices_is_refused(command: Command, at: str) -> None:
+    for name in ("list", "check"):
+        outcome = command("prices", name, "--at", at)
+        assert (outcome.code, outcome.stdout, outcome.stderr.count("\n")) == (ExitCode.USAGE, "", 1)
+
+
+@pytest.mark.parametrize("day", ["1969-12-31", "2200-01-01", "0001-01-01"])
+def test_a_list_of_another_age_is_refused_with_its_line(command: Command, files: WriteFiles, day: str) -> None:
+    files({"config.yaml": f"prices:\n  old: [{{effective_from: {day}, lists: {{}}}}]\n"})
+    outcome = command("prices", "list")
+    assert (outcome.code, outcome.stdout) == (ExitCode.PROJECT, "")
+    assert "config.yaml:2: prices.old.0.effective_from" in outcome.stderr

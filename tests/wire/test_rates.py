@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from llmtask.errors import DownloadError, NoRateError, UntrustedError
+from llmtask.errors import DownloadError, NoRateError, UntrustedError, UsageError
 from llmtask.main import app
 from llmtask.money import Cost
 from llmtask.project import Project, load_project
@@ -303,3 +303,11 @@ def test_a_price_map_is_fetched_from_the_url_that_is_given(project: MakeProject,
     missing = CliRunner().invoke(app, [*argv, f"{bank.url}/nope.json"])
     assert (missing.exit_code, missing.stderr.count("\n")) == (5, 1)
     assert "HTTP 404 Not Found" in missing.stderr
+
+
+def test_a_cache_folder_that_cannot_be_is_named_with_a_way_out(own: Project, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"cannot be written \(.*\); pin rates with"):
+        fetch_rates(own, today=TODAY)
+    with pytest.raises(NoRateError, match=r"cannot be read \(Not a directory\); pin rates with"):
+        load_rates(own, today=TODAY).convert(ONE_DOLLAR, "CNY", TODAY)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from llmtask.commands.options import AsJson, ProjectFolder, TrustOnce, open_project
-from llmtask.download import download
+from llmtask.download import download, without_password
 from llmtask.errors import ExitCode, NoRateError, UsageError
 from llmtask.money import NANOS, Cost, Currency
 from llmtask.prices.board import Standing, check_prices, holiday_findings, standings
@@ -22,6 +22,7 @@ from llmtask.usage import instant
 from llmtask.view.console import answer, can_ask, is_yes, json_text, note, warn
 
 _STDIN = "-"
+_FIRST_YEAR, _LAST_YEAR = 1970, 2200
 
 app = typer.Typer(no_args_is_help=True, help="What models cost: lists, checks, imports, exchange rates.")
 
@@ -147,7 +148,13 @@ def show_rates(
 
 
 def _instant(at: str | None) -> datetime:
-    return instant(at) if at else datetime.now(UTC)
+    if at is None:
+        return datetime.now(UTC)
+    found = instant(at)
+    if not _FIRST_YEAR <= found.year < _LAST_YEAR:
+        message = f"{at!r} is further away than prices go; give a day such as 2026-10-01"
+        raise UsageError(message)
+    return found
 
 
 def _day(text: str | None) -> date:
@@ -166,7 +173,7 @@ def _map(source: str | None) -> tuple[bytes, str]:
         message = f"name a file, or a URL to fetch; the public map is {PUBLIC_MAP}"
         raise UsageError(message)
     if source.lower().startswith(("http://", "https://")):
-        return download(source, most_bytes=MOST_BYTES), source
+        return download(source, most_bytes=MOST_BYTES), without_password(source)
     label = "standard input" if source == _STDIN else repr(source)
     try:
         data = sys.stdin.buffer.read(MOST_BYTES + 1) if source == _STDIN else _read(source)

@@ -203,7 +203,7 @@ class PriceList(Strict):
 class Price(Strict):
     """The price of a model from a day on."""
 
-    effective_from: date
+    effective_from: date = Field(ge=date(1970, 1, 1), le=date(2199, 12, 31))
     """The first day it holds, in the schedule's time zone (UTC without a schedule)."""
     source: str = ""
     """Where it was read."""

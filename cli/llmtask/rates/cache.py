@@ -88,7 +88,8 @@ def read_table(url: str) -> Table | None:
     except UnicodeDecodeError as error:
         raise _damaged(path) from error
     except OSError as error:
-        message = f"{path}, which holds the exchange rates, cannot be read: {error.strerror}"
+        way_out = "pin rates with `rates: {pinned_per_eur: ...}`"
+        message = f"{path}, which holds the exchange rates, cannot be read ({error.strerror}); {way_out}"
         raise NoRateError(message) from error
     if len(lines) <= _HEAD or lines[_HEAD - 1] != _COLUMNS:
         raise _damaged(path)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import Literal
 
 from llmtask.money import symbol
 from llmtask.prices.board import Finding, Standing
@@ -12,6 +13,7 @@ from llmtask.view.console import draw, harmless, note, stderr
 from llmtask.view.tables import table
 
 _AMOUNTS = ("hit", "miss", "output")
+_NARROWEST = 72  # a narrower terminal breaks the lines itself
 _KINDS = {"new": "[green]+ new[/]", "changed": "[yellow]~ changed[/]", "same": "= same"}
 _MARKS = {True: "[red]✗[/]", False: "[yellow]-[/]"}
 
@@ -48,7 +50,8 @@ def _hours(one: Standing) -> str:
     if one.next_change is None:
         return now
     then, today = one.next_change.astimezone(), datetime.now().astimezone().date()
-    return f"{now} to {then:%H:%M}".strip() if then.date() == today else f"{now} to {then:%m-%d %H:%M}".strip()
+    form = "%H:%M" if then.date() == today else "%m-%d %H:%M" if then.year == today.year else "%Y-%m-%d"
+    return f"{now} to {then.strftime(form)}".strip()
 
 
 def _amounts(one: Standing) -> list[str]:
@@ -90,13 +93,14 @@ def _draw_changes(found: Sequence[Change]) -> None:
 
     drawn = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for name in ("change", "model", *_AMOUNTS, "fees"):
-        is_number = name in _AMOUNTS
-        drawn.add_column(name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+        justify: Literal["left", "right"] = "right" if name in _AMOUNTS else "left"
+        is_text = name in ("model", "fees")
+        drawn.add_column(name, justify=justify, no_wrap=not is_text, overflow="fold", min_width=8 if is_text else None)
     for one in found:
         cells = (Text(harmless(cell)) for cell in (one.name, *_changed_amounts(one)))
         drawn.add_row(_KINDS[one.kind], *cells)
     console = stderr()
-    width = None if console.is_terminal else 10_000  # a pipe has no edge
+    width = max(console.width, _NARROWEST) if console.is_terminal else 10_000  # a pipe has no edge
     console.print(drawn, soft_wrap=False, crop=False, width=width)
 
 
