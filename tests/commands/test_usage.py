@@ -119,32 +119,48 @@ def test_an_unknown_group_is_refused_with_the_known_ones(command: Command) -> No
     assert "'model'" in outcome.stderr
 
 
+def table(text: str) -> list[str]:
+    """The lines of a table below its headings, blanks made one, the rules left out."""
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    first = next(index for index, line in enumerate(lines) if set(line) == {"─"})
+    return [line for line in lines[first:] if set(line) != {"─"}]
+
+
 @pytest.mark.usefixtures("history")
 def test_the_table_shows_every_group_and_a_total(command: Command) -> None:
-    lines = [line.split() for line in command("usage", "report").stdout.splitlines() if line.strip()]
-    assert lines[0] == ["model", "calls", "failed", "in", "cached", "out", "cost", "mean", "s"]
-    assert " ".join(lines[2]) == "deepseek-chat 3 1 3,000 - 300 ¥0.0028 + $0.00021 2.00"
-    assert " ".join(lines[-1]) == "total 5 1 5,000 - 500 ¥0.0028 + $0.00021 + 1 unpriced 2.00"
+    outcome = command("usage", "report", "--spark", "none")
+    headings = " ".join(outcome.stdout.split("─")[0].split())
+    assert headings == "ok un- p50 p95 p99 model calls % in out cost cost priced s s s errors"
+    assert table(outcome.stdout) == [
+        "deepseek-chat 3 66.7 3,000 300 ¥0.0028 $0.00021 - 2.01 2.01 2.01 timeout 1",
+        "glm-4.5-flash 1 100 1,000 100 ¥0 - - 2.01 2.01 2.01 -",
+        "ollama/x 1 100 1,000 100 unpriced - 1 2.01 2.01 2.01 -",
+        "total 5 80.0 5,000 500 ¥0.0028 $0.00021 1 2.01 2.01 2.01 timeout 1",
+    ]
+    assert outcome.stderr == ""
 
 
 @pytest.mark.usefixtures("history")
 def test_a_call_without_an_end_shows_in_every_form_and_is_never_free(command: Command, tmp_path: Path) -> None:
-    assert "unfinished" not in command("usage", "report").stdout
+    assert "unfin" not in command("usage", "report").stdout
     with closing(UsageLog(tmp_path / "usage.db")) as log:
         for number in (6, 7):
             log.begin(row(number))
-    outcome = command("usage", "report")
-    lines = [" ".join(line.split()) for line in outcome.stdout.splitlines() if line.strip()]
-    assert lines[2] == "deepseek-chat 5 1 ~5,000 - ~500 ¥0.0028 + $0.00021 + 2 unfinished 2.00"
-    note = "2 calls have no end: killed, or still going on; what was sent may have been billed\n"
+        log.begin(row(8, model_id="killed"))
+    outcome = command("usage", "report", "--spark", "none")
+    assert "unfin-" in outcome.stdout.split("─")[0]
+    lines = table(outcome.stdout)
+    assert lines[0] == "deepseek-chat 5 66.7 ~5,000 ~500 ¥0.0028 $0.00021 - 2 2.01 2.01 2.01 timeout 1"
+    assert lines[2] == "killed 1 - ~1,000 ~100 unknown - - 1 - - - -"
+    note = "3 calls have no end: killed, or still going on; what was sent may have been billed\n"
     assert outcome.stderr == note
     assert report(command)["deepseek-chat"]["unfinished"] == 2
     [first, *_] = csv.DictReader(io.StringIO(command("usage", "report", "--format", "csv").stdout))
     assert (first["calls"], first["failed"], first["unfinished"], first["unpriced"]) == ("5", "1", "2", "0")
-    listed = command("usage", "list", "-n", "2")
-    assert [line.split()[-3:] for line in listed.stdout.splitlines() if "job_match" in line] == [
-        ["unknown", "-", "unfinished"]
-    ] * 2
+    assert "| `killed` | 1 | - | ~1,000 |" in command("usage", "report", "--format", "md").stdout
+    listed = command("usage", "list", "-n", "3")
+    cells = [line.split() for line in listed.stdout.splitlines() if "job_match" in line]
+    assert [line[-2:] for line in cells] == [["unknown", "unfinished"]] * 3
     assert listed.stderr == note
 
 

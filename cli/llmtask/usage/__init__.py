@@ -1,29 +1,40 @@
 """The usage log: rows, costs, reports. The only door to SQLite."""
 
+from llmtask.usage.calls import LATEST, Calls, calls, run_of
 from llmtask.usage.instants import instant, span
 from llmtask.usage.log import DB_VARIABLE, Ledger, UsageLog, UsageLogWarning, default_path
 from llmtask.usage.report import GROUPS, TIMES, WORDS, GroupBy, Query, Report, Word, report
 from llmtask.usage.row import UsageRow, new_id, timestamp
+from llmtask.usage.statement import Asked, Line, Statement, days_of, statement
 from llmtask.usage.summary import Summary
 
 __all__ = [
     "DB_VARIABLE",
     "GROUPS",
+    "LATEST",
     "TIMES",
     "WORDS",
+    "Asked",
+    "Calls",
     "GroupBy",
     "Ledger",
+    "Line",
     "Query",
     "Report",
+    "Statement",
     "Summary",
     "UsageLog",
     "UsageLogWarning",
     "UsageRow",
     "Word",
+    "calls",
+    "days_of",
     "default_path",
     "instant",
     "new_id",
     "report",
+    "run_of",
     "span",
+    "statement",
     "timestamp",
 ]

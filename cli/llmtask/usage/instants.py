@@ -1,7 +1,7 @@
 """The instants and spans that people name: 7d, yesterday, last month, 2026-11, 2026-11-01T08:00."""
 
 import re
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from llmtask.errors import UsageError
 
@@ -30,6 +30,50 @@ def span(since: str | None, until: str | None, now: datetime | None = None) -> t
     if until:
         end = _named(until, now)[0] or instant(until, now)
     return begin, end
+
+
+def span_before(
+    since: datetime, until: datetime | None, zone: tzinfo | None = None, now: datetime | None = None
+) -> tuple[datetime, datetime] | None:
+    """The span that another one is compared with: as long, and just before it.
+
+    A span of whole months has as many months before it, and one that begins at midnight moves by whole days, so that
+    days are compared with days; of one that is not over yet, as much is compared as has passed. None where the calendar
+    has nothing before it.
+
+    Args:
+        since: The begin of the span that is compared.
+        until: Its end; None for now.
+        zone: Whose midnights they are; the local time zone's where it is left out.
+        now: Now; for tests.
+    """
+    now = now or datetime.now(UTC)
+    end = until or max(now, since)
+    try:
+        begin, last = _clock(since, zone), _clock(end, zone)
+        if begin.time() != time():
+            return since - (end - since), since
+        if begin.day == last.day == 1 and last.time() == time() and begin < last:
+            months = (last.year - begin.year) * 12 + last.month - begin.month
+            first = datetime.combine(_later(begin.date(), -months), time())
+            if end <= now:
+                return _there(first, zone), since
+        else:
+            first = begin - timedelta(days=max(-((begin - last) // timedelta(days=1)), 1))
+        passed = (_clock(now, zone) if since < now < end else last) - begin
+        return _there(first, zone), min(_there(first + passed, zone), since)
+    except (OverflowError, ValueError):
+        return None
+
+
+def _clock(at: datetime, zone: tzinfo | None) -> datetime:
+    """What the clock of a zone says."""
+    return at.astimezone(zone).replace(tzinfo=None)
+
+
+def _there(clock: datetime, zone: tzinfo | None) -> datetime:
+    """When the clock of a zone says so."""
+    return clock.replace(tzinfo=zone) if zone else clock.astimezone()
 
 
 def _named(text: str, now: datetime | None) -> tuple[datetime | None, datetime | None]:

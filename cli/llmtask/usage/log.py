@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -143,7 +143,18 @@ class UsageLog:
         Raises:
             UsageLogError: The log cannot be read.
         """
-        rows = self.query(f"SELECT {_NAMES} FROM llm_usage_logs ORDER BY created_at DESC, id DESC LIMIT ?", (count,))
+        return self.rows("1 = 1", (), count)
+
+    def rows(self, condition: str, values: Sequence[Any], count: int) -> list[UsageRow]:
+        """The last calls under a condition in SQL, the newest first; empty where there is no log yet.
+
+        Raises:
+            UsageLogError: The log cannot be read.
+        """
+        rows = self.query(
+            f"SELECT {_NAMES} FROM llm_usage_logs WHERE {condition} ORDER BY created_at DESC, id DESC LIMIT ?",
+            (*values, count),
+        )
         return [
             UsageRow(**{name: _read(name, value) for name, value in zip(COLUMNS, row, strict=True)}) for row in rows
         ]

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from llmtask.errors import Failure
 from llmtask.usage import rollup
+from llmtask.usage.instants import span_before
 from llmtask.usage.local import Clock
 from llmtask.usage.log import UsageLog
 from llmtask.usage.periods import Edge, Part, Periods, cover
@@ -70,11 +71,11 @@ class Query:
 
     @property
     def previous(self) -> "Query | None":
-        """The same for the span of the same length before it; None where it has no begin."""
+        """The same for the span before, as `span_before` has it; None where it has no begin, or nothing before it."""
         if self.since is None:
             return None
-        until = self.until or datetime.now(UTC)
-        return replace(self, since=self.since - (until - self.since), until=self.since)
+        found = span_before(self.since, self.until, self.zone)
+        return replace(self, since=found[0], until=found[1]) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,15 +249,27 @@ class _Reader:
             yield (tuple(own), *row[keys:])
 
     def _conditions(self, source: str, user: str, condition: str) -> tuple[str, list[str]]:
-        conditions, values = [condition], []
-        for word, wanted in self._query.where.items():
-            ways = []
-            for value in wanted:
-                way, bound = _way(word, user if word == "user" else source, value)
-                ways.append(way)
-                values += bound
-            conditions.append(f"({' OR '.join(ways)})" if ways else "1 = 0")
-        return " AND ".join(conditions), values
+        conditions, values = filtered(self._query.where, source, user)
+        return " AND ".join([condition, *conditions]), values
+
+
+def filtered(where: Mapping[Word, Sequence[str]], source: str = "", user: str = "") -> tuple[list[str], list[str]]:
+    """SQL: the conditions of filters, and what is bound to them.
+
+    Args:
+        where: As `Query.where`.
+        source: The table's name and a dot.
+        user: The same of the table that knows users.
+    """
+    conditions, values = [], []
+    for word, wanted in where.items():
+        ways = []
+        for value in wanted:
+            way, bound = _way(word, user if word == "user" else source, value)
+            ways.append(way)
+            values += bound
+        conditions.append(f"({' OR '.join(ways)})" if ways else "1 = 0")
+    return conditions, values
 
 
 def _key(word: str, source: str, user: str) -> str:

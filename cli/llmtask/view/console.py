@@ -49,13 +49,19 @@ def answer(text: str) -> None:
         sys.stdout.flush()
 
 
-def draw(picture: Any, **options: Any) -> None:
+def draw(picture: Any, *, room: int = 0, **options: Any) -> None:
     """Write a table or a styled line to stdout.
+
+    Args:
+        picture: What Rich can draw.
+        room: How many characters a line needs, whether the terminal has them or not.
+        options: Rich's own.
 
     Raises:
         UsageError: As `answer`.
     """
     console = stdout()
+    console.width = max(console.width, room)
     with _errors_named(), console.capture() as captured:  # at a closed pipe Rich would end the program by itself
         console.print(picture, **options)
     answer(captured.get().removesuffix("\n"))
@@ -72,6 +78,11 @@ def _errors_named() -> Iterator[None]:
     except OSError as error:
         message = f"standard output cannot be written ({error.strerror}); send it somewhere else"
         raise UsageError(message) from error
+
+
+def room() -> int | None:
+    """How many characters a line of the answer has; None in a pipe, which has no edge."""
+    return stdout().width if stdout().is_terminal else None
 
 
 def note(text: str, style: str = "dim") -> None:

@@ -1,0 +1,19 @@
+"""`llmtask usage`: what it all cost."""
+
+import typer
+
+from llmtask.commands.options import Database, usage_log
+from llmtask.commands.usage.calls import show_list, show_run
+from llmtask.commands.usage.report import show_report
+from llmtask.view.console import answer
+
+app = typer.Typer(no_args_is_help=True, help="What it all cost.")
+app.command("report")(show_report)
+app.command("show")(show_run)
+app.command("list")(show_list)
+
+
+@app.command("path")
+def show_path(db: Database = None) -> None:
+    """Show where the usage log is."""
+    answer(str(usage_log(db).path))

@@ -1,0 +1,1 @@
+"""What the usage log says, for people and for programs."""
