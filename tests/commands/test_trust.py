@@ -78,6 +78,7 @@ HARMLESS = [
     ["prompts", "show", "job_match"],
     ["prompts", "lint"],
     ["models", "list"],
+    ["prices", "list"],
     ["schema", "--file", "config"],
     ["usage", "report"],
     ["compare"],
