@@ -282,7 +282,10 @@ def test_a_model_that_is_not_listed_is_reached_by_provider_and_name(command: Com
     deepseek.queue(Reply(ANSWER))
     outcome = command("run", "job_match", "--input", RESUME, "--model", "deepseek/deepseek-v4-pro")
     assert outcome.code == ExitCode.DONE
-    assert (outcome.rows[0].model_id, outcome.rows[0].currency) == ("deepseek/deepseek-v4-pro", "CNY")  # by its full name
+    assert (outcome.rows[0].model_id, outcome.rows[0].currency) == (
+        "deepseek/deepseek-v4-pro",
+        "CNY",
+    )  # by its full name
     assert "unpriced" not in outcome.stderr
     assert (deepseek.requests[0].body or {})["model"] == "deepseek-v4-pro"
 
