@@ -1,6 +1,6 @@
-"""A usage log of any size: what a report costs, what a row costs, how large a row is, and whether a report holds writers up.
+"""A usage log of any size: what a report costs, how large a row is and what it costs, and whether reports block writers.
 
-python bench/usage.py [--rows N]... [--rounds N] [--folder DIR] [--keep]
+python bench/usage.py [--rows N]... [--rounds N] [--folder DIR]
 
 Logs are generated: 90 days of weekdays and nights, 6 tasks, 4 models, 2 locales, 2 tiers, 200 users, failures, retries,
 cache hits, two currencies. Reports are whole processes, interleaved over the logs, medians; the ratio is to the same
@@ -18,15 +18,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from llmtask.usage import UsageLog, UsageRow, new_id, timestamp
-from llmtask.usage.row import COLUMNS
 from llmtask.usage.rollup import SQLITE, sqlite_triggers
+from llmtask.usage.row import COLUMNS
 
 DAYS = 90
 END = datetime(2026, 11, 25, tzinfo=UTC)
@@ -192,18 +192,43 @@ def writing(path: Path, *, while_reporting: bool) -> tuple[float, float]:
     return statistics.median(found), max(found)
 
 
+def reports(paths: Mapping[int, Path], rounds: int) -> None:
+    """Print what each command takes on each log."""
+    smallest = min(paths)
+    for name, arguments in COMMANDS.items():
+        found: dict[int, list[float]] = {size: [] for size in paths}
+        for _ in range(rounds + 1):
+            for size, path in paths.items():
+                found[size].append(took(path, arguments))
+        print(f"\n{name:>44} {'s':>7} {'ratio':>6}   bound 1.3 of the smallest")
+        medians = {size: statistics.median(times[1:]) for size, times in found.items()}
+        for size, median in medians.items():
+            print(f"{size:>44,} {median:>7.3f} {median / medians[smallest]:>6.2f}")
+
+
+def writers(paths: Mapping[int, Path], folder: Path, rounds: int) -> None:
+    """Print what rows cost, alone and while reports run."""
+    empty = folder / "empty.db"
+    UsageLog(empty).check()
+    print(f"\n{'open and add one row':>44} {'ms':>7}   bound 10 ms more than the empty one")
+    for path in (empty, *paths.values()):
+        print(f"{path.name:>44} {opening_and_adding(path, rounds):>7.2f}")
+    print(f"\n{'begin + finish of a call':>44} {'median':>7} {'max ms':>7}   bound 50 ms more while reports run")
+    for reporting in (False, True):
+        median, most = writing(paths[max(paths)], while_reporting=reporting)
+        print(f"{'while reports run' if reporting else 'alone':>44} {median:>7.2f} {most:>7.1f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, action="append")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--folder", type=Path, help="where logs are made, and found again")
     given = parser.parse_args()
-    sizes = sorted(given.rows or [1_000, 1_000_000, 10_000_000])
     folder = given.folder or Path(tempfile.mkdtemp(prefix="usage-bench-", dir="."))
     folder.mkdir(exist_ok=True)
     try:
-        paths = {size: folder / f"{size}.db" for size in sizes}
+        paths = {size: folder / f"{size}.db" for size in sorted(given.rows or [1_000, 1_000_000, 10_000_000])}
         for size, path in paths.items():
             if not path.exists():
                 begun = time.perf_counter()
@@ -212,27 +237,10 @@ def main() -> None:
         print(f"\n{'rows':>12} {'bytes/row':>10}   bound 450")
         for size, path in paths.items():
             print(f"{size:>12,} {path.stat().st_size / size:>10.0f}")
-        for name, arguments in COMMANDS.items():
-            found: dict[int, list[float]] = {size: [] for size in sizes}
-            for _ in range(given.rounds + 1):
-                for size, path in paths.items():
-                    found[size].append(took(path, arguments))
-            print(f"\n{name:>44} {'s':>7} {'ratio':>6}   bound 1.3 of the smallest")
-            smallest = statistics.median(found[sizes[0]][1:])
-            for size in sizes:
-                median = statistics.median(found[size][1:])
-                print(f"{size:>44,} {median:>7.3f} {median / smallest:>6.2f}")
-        empty = folder / "empty.db"
-        UsageLog(empty).check()
-        print(f"\n{'open and add one row':>44} {'ms':>7}   bound 10 ms more than the empty one")
-        for path in (empty, *paths.values()):
-            print(f"{path.name:>44} {opening_and_adding(path, given.rounds):>7.2f}")
-        print(f"\n{'begin + finish of a call':>44} {'median':>7} {'max ms':>7}   bound 50 ms more while reports run")
-        for reporting in (False, True):
-            median, most = writing(paths[sizes[-1]], while_reporting=reporting)
-            print(f"{'while reports run' if reporting else 'alone':>44} {median:>7.2f} {most:>7.1f}")
+        reports(paths, given.rounds)
+        writers(paths, folder, given.rounds)
     finally:
-        if not given.keep and not given.folder:
+        if not given.folder:
             shutil.rmtree(folder)
 
 

@@ -1,10 +1,8 @@
 """usage.rollup: whatever happens to the rows, reports say what a look at every row says."""
 
 import random
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -207,15 +205,13 @@ def test_percentiles_are_at_most_a_hundredth_off(log: UsageLog) -> None:
     assert Summary().latency(0.5) is None
 
 
-def test_the_middle_of_a_mark_is_at_most_a_hundredth_off_whatever_it_stands_for() -> None:
-    with closing(sqlite3.connect(":memory:")) as connection:
-        values = [
-            *range(3_000),
-            *(2**power + more for power in range(12, 31) for more in (-1, 0, 1, 2 ** (power - 1) - 1)),
-        ]
-        for value in values:
-            [(marked,)] = connection.execute(f"SELECT {mark('?1')}", (value,)).fetchall()
-            assert abs(middle(marked) - value) <= value * 0.01
+def test_the_middle_of_a_mark_is_at_most_a_hundredth_off_whatever_it_stands_for(log: UsageLog) -> None:
+    log.check()
+    values = [*range(3_000), *(2**power + more for power in range(12, 31) for more in (-1, 0, 1, 2 ** (power - 1) - 1))]
+    for value in values:
+        [(marked,)] = log.query(f"SELECT {mark('?')}", (value,))  # noqa: S608
+        assert abs(middle(marked) - value) <= value * 0.01
+    assert log.query(f"SELECT {mark('?')}", (-5,)) == [(0,)]  # noqa: S608
 
 
 def test_what_is_taken_back_leaves_nothing(log: UsageLog) -> None:

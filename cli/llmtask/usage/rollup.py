@@ -1,8 +1,9 @@
 """The rollup: what reports sum up, kept by triggers in the transaction that writes the row, whoever writes it.
 
-A call that has ended counts once per level (1 hour, 1 day, 8, 64 and 512 days, in UTC) in `usage_sums`, under the group of its words
-(`usage_groups`); its latencies are counts of rounded values in `usage_marks`, its failure one in `usage_errors`; and it
-counts once per day and user in `usage_users`. Calls without an end are in none of them: reports look for their rows.
+A call that has ended counts once per level (1 hour, 1 day, 8, 64 and 512 days, in UTC) in `usage_sums`, under the
+group of its words (`usage_groups`); its latencies are counts of rounded values in `usage_marks` (which are rounded by
+`usage_scale`), its failure one in `usage_errors`; and it counts once per day and user in `usage_users`. Calls without
+an end are in none of them: reports look for their rows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -50,26 +51,25 @@ LATENCY, FIRST_TOKEN = 0, 1
 """The kinds of marks."""
 
 _FINISHED = f"coalesce({{row}}error_class, '') <> '{Failure.UNFINISHED.value}'"
-_EXACT_BITS = 7  # a value below 128 ms is its own mark
-_MOST_BITS = 32
+_SLOWEST = 2**31
 
 
 def mark(value: str) -> str:
-    """SQL: a number of milliseconds rounded down to its first 7 binary digits.
-
-    The middle of what is rounded to the same is at most 1 / 129, or 0.78 %, away from any of it.
-    """
-    steps = (
-        f"WHEN {value} < {1 << bits} THEN {value} / {1 << (bits - _EXACT_BITS)} * {1 << (bits - _EXACT_BITS)}"
-        for bits in range(_EXACT_BITS + 1, _MOST_BITS)
-    )
-    return f"CASE WHEN {value} < {1 << _EXACT_BITS} THEN {value} {' '.join(steps)} ELSE {1 << (_MOST_BITS - 1)} END"
+    """SQL: a number of milliseconds rounded down to one of `usage_scale`."""
+    return f"(SELECT coalesce(max(low), 0) FROM usage_scale WHERE low <= {value})"
 
 
 def middle(marked: int) -> float:
-    """The value that stands for all that have a mark."""
-    width = 1 << max(marked.bit_length() - _EXACT_BITS, 0)
-    return marked + (width - 1) / 2
+    """The value that stands for all that have a mark: at most 1 % away from any of them."""
+    return marked + marked // 50 / 2
+
+
+def scale() -> Iterator[int]:
+    """The marks: each is 2 % of itself and 1 below the next, so that those below 50 ms stand for themselves."""
+    low = 0
+    while low < _SLOWEST:
+        yield low
+        low += low // 50 + 1
 
 
 def finished(row: str = "") -> str:
@@ -95,6 +95,8 @@ def tables(
     counted = ", ".join(f"{name} {number} NOT NULL" for name in SUMS)
     place = f"level {number} NOT NULL, period {number} NOT NULL, group_id {number} NOT NULL"
     return [
+        f"CREATE TABLE usage_scale (low {number} PRIMARY KEY)",
+        f"INSERT INTO usage_scale (low) VALUES {', '.join(f'({low})' for low in scale())}",
         f"CREATE TABLE usage_groups (id {identity}, {words}, UNIQUE ({', '.join(WORDS)}))",
         f"CREATE TABLE usage_sums ({place}, {counted}, PRIMARY KEY (level, period, group_id)){options}",
         f"CREATE TABLE usage_marks ({place}, kind {number} NOT NULL, mark {number} NOT NULL, calls {number} NOT NULL, "

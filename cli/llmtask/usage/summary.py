@@ -56,7 +56,7 @@ class Summary:
     latency_ms: int = 0
     """Sum over the calls; `mean_latency_ms` is the mean."""
     latencies: Counter[int] = field(default_factory=Counter)
-    """How many calls took about so many milliseconds: rounded down to 7 binary digits."""
+    """How many calls took about so many milliseconds: rounded down to a mark of the rollup."""
     first_tokens: Counter[int] = field(default_factory=Counter)
     """How many answers began after about so many milliseconds, likewise; those that were not streamed are in none."""
     errors: Counter[str] = field(default_factory=Counter)
@@ -99,7 +99,7 @@ class Summary:
         return round(self.latency_ms / self.ended) if self.ended else 0
 
     def latency(self, share: float) -> int | None:
-        """A percentile of the latency in milliseconds, at most 0.8 % off; None where it is not known.
+        """A percentile of the latency in milliseconds, at most 1 % off; None where it is not known.
 
         Args:
             share: 0.5 is the median, 0.95 what 95 of 100 calls don't exceed.
