@@ -1,4 +1,4 @@
-"""A usage log of any size: what a report costs, how large a row is and what it costs, and whether reports block writers.
+"""A usage log of any size: what a report costs, how large a row is, what it costs, and whether reports block writers.
 
 python bench/usage.py [--rows N]... [--rounds N] [--folder DIR]
 

@@ -1,4 +1,4 @@
-"""Spans of time as the rollup has them: whole stretches of 512, 64 and 8 days, days and hours, and what is left over."""
+"""Spans of time as the rollup has them: whole stretches of 512, 64 and 8 days, days, hours, and what is left over."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

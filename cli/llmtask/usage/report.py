@@ -1,6 +1,7 @@
 """What it all cost: the usage log, summed up by group. Its cost follows the days and groups, not the rows.
 
-Whole days and hours of the span come from the rollup, by stretches of 512, 64 and 8 days as far as they go, parts of hours at its edges from the rows themselves.
+Whole days and hours of the span come from the rollup, by stretches of 512, 64 and 8 days as far as they go, parts of
+hours at its edges from the rows themselves.
 Percentiles of a user's calls come from the rows of that user; by user there are none.
 """
 
