@@ -10,7 +10,7 @@ from llmtask.errors import UsageError
 from llmtask.usage.log import UsageLog
 from llmtask.usage.report import Word, filtered
 from llmtask.usage.rollup import ROWS
-from llmtask.usage.row import UsageRow, timestamp
+from llmtask.usage.row import UsageRow, storable, timestamp
 
 LATEST = "latest"
 _TIME_DIGITS = 12  # of an id: milliseconds since 1970
@@ -69,15 +69,18 @@ def run_of(log: UsageLog, name: str) -> list[UsageRow]:
         UsageLogError: The log cannot be read.
         UsageError: No run is called so, or more than one.
     """
-    found = _latest(log) if name == LATEST else _found(log, name.strip().lower())
+    found = _latest(log) if name == LATEST else _found(log, name.strip())
+    if not found and name == LATEST:
+        message = f"no calls yet in {log.place}"
+        raise UsageError(message)
     if not found:
-        what = "no calls yet" if name == LATEST else f"no run or call whose id begins with {name[:40]!r}"
-        message = f"{what} in {log.place}; `llmtask usage list` shows the last ones"
+        message = (
+            f"no run or call in {log.place} has an id that begins with {name[:40]!r}; `llmtask usage list` shows the last"
+        )
         raise UsageError(message)
     if len(found) > 1:
-        named = ", ".join(sorted(found)[:_MOST_NAMED])
-        more = f" and {'more' if len(found) > _MOST_NAMED else ''}".removesuffix(" and ")
-        message = f"{name[:40]!r} is the beginning of several runs: {named}{more}; give more of it"
+        named = ", ".join([*sorted(found)[:_MOST_NAMED], *(["…"] if len(found) > _MOST_NAMED else [])])
+        message = f"{name[:40]!r} is the beginning of several runs: {named}; give more of it"
         raise UsageError(message)
     [(run, at)] = found.items()
     around = datetime.fromisoformat(at)
@@ -111,9 +114,9 @@ def _runs(log: UsageLog, condition: str, values: Sequence[Any]) -> dict[str, str
 
 def _span(name: str) -> tuple[str, str] | None:
     """Between which instants the calls of runs are whose ids begin so: an id begins with the time."""
-    if not re.fullmatch(r"[0-9a-f]+", name):
-        return None
     digits = name[:_TIME_DIGITS]
+    if not re.fullmatch(r"[0-9a-f]+", digits):
+        return None
     first, last = (int(digits.ljust(_TIME_DIGITS, digit), 16) for digit in "0f")
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     try:
@@ -136,7 +139,7 @@ def _bound(at: datetime, away: timedelta) -> str:
 
 def _between(name: str) -> tuple[str, str]:
     """The first text that begins so, and the first after all that do."""
-    return name, name + "\U0010ffff"
+    return storable(name), storable(name) + "\U0010ffff"
 
 
 def _place(log: UsageLog, name: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from llmtask.usage.instants import span_before
 from llmtask.usage.local import Clock
 from llmtask.usage.log import UsageLog
 from llmtask.usage.periods import Edge, Part, Periods, cover
-from llmtask.usage.row import timestamp
+from llmtask.usage.row import storable, timestamp
 from llmtask.usage.summary import COUNTS, Summary
 
 Word = Literal["model", "task", "provider", "tier", "queue", "user", "service", "locale", "prompt"]
@@ -268,7 +268,7 @@ def filtered(where: Mapping[Word, Sequence[str]], source: str = "", user: str = 
         for value in wanted:
             way, bound = _way(word, user if word == "user" else source, value)
             ways.append(way)
-            values += bound
+            values += map(storable, bound)
         conditions.append(f"({' OR '.join(ways)})" if ways else "1 = 0")
     return conditions, values
 

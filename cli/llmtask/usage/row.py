@@ -91,6 +91,11 @@ def new_id() -> str:
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_urlsafe(9)}"
 
 
+def storable(text: str) -> str:
+    """The text as the log holds it: arguments that are no UTF-8 bring lone surrogates, which no database takes."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
 def timestamp(at: datetime) -> str:
     """An instant as the log writes it, such as 2026-11-23T09:30:00.000Z."""
     return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

@@ -5,11 +5,13 @@ import typer
 from llmtask.commands.options import Database, usage_log
 from llmtask.commands.usage.calls import show_list, show_run
 from llmtask.commands.usage.report import show_report
+from llmtask.commands.usage.watch import show_watch
 from llmtask.view.console import answer
 
 app = typer.Typer(no_args_is_help=True, help="What it all cost.")
 app.command("report")(show_report)
 app.command("show")(show_run)
+app.command("watch")(show_watch)
 app.command("list")(show_list)
 
 

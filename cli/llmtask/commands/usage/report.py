@@ -94,8 +94,8 @@ def show_report(
     elif form is Format.CSV:
         answer(as_csv(found))
     elif not found.lines:
-        span = "in that span " if since or until else ""
-        note(f"no calls {'like that ' if filters else ''}{span or 'yet '}in {log.place}")
+        which = "like that" if filters else "in that span" if since or until else "yet"
+        note(f"no calls {which} in {log.place}")
     elif form is Format.MD:
         answer(as_markdown(found))
     else:

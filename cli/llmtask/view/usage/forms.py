@@ -27,6 +27,7 @@ _SUMS = (
     "estimated",
     "unpriced",
 )
+_MEASURES = {measure.name: measure for measure in MEASURES}
 _SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
@@ -97,8 +98,7 @@ def _exact(amounts: dict[str, Decimal]) -> dict[str, str]:
 
 def as_csv(stated: Statement) -> str:
     """A line per group and currency, without the total; a group of two currencies is two lines of the same counts."""
-    numbers = [name for name in (*_SUMS, *(one.name for one in MEASURES)) if name not in ("retries", "images")]
-    names = list(dict.fromkeys(("calls", "failed", "unfinished", *numbers, "retries", "images", "mean_latency_ms")))
+    names = list(dict.fromkeys((*_SUMS, *_MEASURES, "mean_latency_ms")))
     head = [*stated.query.by, *_beside(names, stated), "errors", "currency", *_beside(["cost"], stated), "saved"]
     lines = [head]
     for line in stated.lines:
@@ -118,9 +118,6 @@ def _beside(names: Sequence[str], stated: Statement) -> list[str]:
 def _currencies(line: Line) -> list[str]:
     found = {*line.costs, *(line.before.costs if line.before else ())}
     return sorted(found) or [""]
-
-
-_MEASURES = {measure.name: measure for measure in MEASURES}
 
 
 def _numbers(names: Sequence[str], line: Line) -> Iterator[str]:
@@ -236,7 +233,7 @@ def _change_of_cost(line: Line, currency: str) -> str:
 
 
 def _in_brackets(text: str) -> str:
-    return f" ({text})" if text else ""
+    return f" ({text})" if text not in ("", "=") else ""
 
 
 def _code(text: str) -> str:

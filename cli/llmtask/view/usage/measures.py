@@ -42,7 +42,7 @@ def _cached(one: Summary) -> float | None:
 MEASURES = (
     Measure("calls", "calls", "count", 0, lambda one: one.calls),
     Measure("success_rate", "ok\n%", "share", 2, lambda one: one.success_rate),
-    Measure("repair_rate", "mended\n%", "share", 8, lambda one: one.repair_rate, is_less_better=True),
+    Measure("repair_rate", "repair\n%", "share", 8, lambda one: one.repair_rate, is_less_better=True),
     Measure("retries", "retries", "count", 13, lambda one: one.retries, is_less_better=True),
     Measure("input_tokens", "in", "tokens", 4, lambda one: one.input_tokens),
     Measure("cached_rate", "cached\n%", "share", 6, _cached),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from decimal import Decimal
 from typing import Literal
 
@@ -160,6 +161,7 @@ def _trend(stated: Statement, lines: Sequence[Line], of: Spark) -> Iterator[Colu
     is_cost, heading = of == "cost", str(of)
     if stated.query.time:
         groups = lines[:-1] if len(lines) > 1 else lines
+        days: list[date] = []
         most = max((_size(line, is_cost) for line in groups), default=Decimal(0))
         cells = [bar(_size(line, is_cost), most, _TREND) for line in groups] + [""] * (len(lines) - len(groups))
     else:
@@ -168,7 +170,7 @@ def _trend(stated: Statement, lines: Sequence[Line], of: Spark) -> Iterator[Colu
             spark([_size(line.days[day], is_cost) if day in line.days else 0 for day in days], _TREND) for line in lines
         ]
         heading = f"{of}\nby day" if len(days) <= _TREND else f"{of} over\n{len(days)} days"
-    if any(cells):
+    if any(cells) and (stated.query.time or len(days) > 1):
         yield Column(heading, cells, below=_nothing(stated, len(cells)), rank=7, is_number=False, least=_TREND)
 
 
