@@ -5,7 +5,7 @@ from llmtask.usage.instants import instant, span
 from llmtask.usage.log import DB_VARIABLE, Ledger, UsageLog, UsageLogWarning, default_path
 from llmtask.usage.report import GROUPS, TIMES, WORDS, GroupBy, Query, Report, Word, report
 from llmtask.usage.row import UsageRow, new_id, timestamp
-from llmtask.usage.statement import Asked, Line, Statement, days_of, statement
+from llmtask.usage.statement import Asked, Day, Line, Statement, days_of, statement
 from llmtask.usage.summary import Summary
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "WORDS",
     "Asked",
     "Calls",
+    "Day",
     "GroupBy",
     "Ledger",
     "Line",

@@ -75,7 +75,7 @@ def run_of(log: UsageLog, name: str) -> list[UsageRow]:
         raise UsageError(message)
     if not found:
         message = (
-            f"no run or call in {log.place} has an id that begins with {name[:40]!r}; `llmtask usage list` shows the last"
+            f"no id of a run or call in {log.place} begins with {name[:40]!r}; `llmtask usage list` shows the last"
         )
         raise UsageError(message)
     if len(found) > 1:

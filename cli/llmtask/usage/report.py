@@ -100,11 +100,11 @@ def report(log: UsageLog, query: Query | None = None) -> Report:
         UsageLogError: The log cannot be read.
     """
     query = query or Query()
-    groups: dict[tuple[str, ...], Summary] = {}
+    groups = _Groups()
 
     def group(keys: Sequence[Any]) -> Summary:
         name = tuple(str(key) if key is not None else "" for key in keys)
-        return groups.setdefault(name, Summary(name))
+        return groups[name]
 
     reader = _Reader(log, query)
     for keys, currency, *counts, cost, saved in reader.sums():
@@ -124,6 +124,14 @@ def report(log: UsageLog, query: Query | None = None) -> Report:
     for one in called:
         total.add(one)
     return Report(query.by, sorted(called, key=lambda one: _order(query, one)), total)
+
+
+class _Groups(dict[tuple[str, ...], Summary]):
+    """The groups by their keys; one that is asked for is there."""
+
+    def __missing__(self, keys: tuple[str, ...]) -> Summary:
+        """Begin a group."""
+        return self.setdefault(keys, Summary(keys))
 
 
 def _order(query: Query, one: Summary) -> tuple[Any, ...]:
@@ -262,7 +270,8 @@ def filtered(where: Mapping[Word, Sequence[str]], source: str = "", user: str = 
         source: The table's name and a dot.
         user: The same of the table that knows users.
     """
-    conditions, values = [], []
+    conditions: list[str] = []
+    values: list[str] = []
     for word, wanted in where.items():
         ways = []
         for value in wanted:

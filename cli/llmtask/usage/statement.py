@@ -15,10 +15,34 @@ if TYPE_CHECKING:
     from llmtask.rates import Converted  # brings the project's models, which most reports do without
     from llmtask.usage.log import UsageLog
 
-_FEW_DAYS = 62  # of more, a day of UTC is as good as one here, and takes fewer rows to know
+_FEW_DAYS = 62  # of more, a day of UTC is as good as one here for a curve
 
 Convert = Callable[[Cost, date], "Converted"]
 """Turns what was spent on a day into another currency."""
+
+
+@dataclass(slots=True)
+class Day:
+    """What came of a group on a day."""
+
+    calls: int = 0
+    cost_nanos: dict[str, int] = field(default_factory=dict)
+    """Billionths of a unit, per currency."""
+    saved_nanos: dict[str, int] = field(default_factory=dict)
+    converted: Decimal | None = None
+    """What it cost in the currency that was asked for."""
+
+    @property
+    def costs(self) -> dict[str, Decimal]:
+        """What it cost, per currency, exact."""
+        return {currency: Decimal(nanos) / NANOS for currency, nanos in self.cost_nanos.items()}
+
+    def add(self, sums: Summary) -> None:
+        """Take more calls in."""
+        self.calls += sums.calls
+        for own, more in ((self.cost_nanos, sums.cost_nanos), (self.saved_nanos, sums.saved_nanos)):
+            for currency, nanos in more.items():
+                own[currency] = own.get(currency, 0) + nanos
 
 
 @dataclass(slots=True)
@@ -30,8 +54,8 @@ class Line:
     """What it cost, per currency: the exact sums, or all in the currency that was asked for."""
     savings: dict[str, Decimal]
     """What the vendors' prompt caches saved, likewise."""
-    days: dict[date, "Line"] = field(default_factory=dict)
-    """The same by day, where that was asked for."""
+    days: dict[date, Day] = field(default_factory=dict)
+    """What came of each day that had calls, where that was asked for."""
     before: "Line | None" = None
     """The group in the span before, where that was asked for; empty where it had no calls."""
 
@@ -99,13 +123,14 @@ def _stated(log: "UsageLog", query: Query, asked: Asked) -> Statement:
 
 
 def _by_day(log: "UsageLog", query: Query, found: Report, exact: bool) -> tuple[Query, Report]:
-    """The same report by day; of a long span by days of UTC, unless it must be exact."""
+    """The same report by day: by days of UTC where those here take many rows to know, unless it must be exact."""
     if query.time in ("hour", "day"):
         return query, found
     until = query.until or datetime.now(UTC)
     is_long = query.since is None or until - query.since > timedelta(days=_FEW_DAYS)
+    is_dear = is_long or "user" in query.words or "user" in query.where
     by = tuple("day" if one == query.time else one for one in query.by) + (() if query.time else ("day",))
-    daily = replace(query, by=by, marks=False, zone=UTC if is_long and not exact and not query.time else query.zone)
+    daily = replace(query, by=by, marks=False, zone=UTC if is_dear and not exact and not query.time else query.zone)
     return daily, report(log, daily)
 
 
@@ -123,33 +148,25 @@ def _tell_days(stated: Statement, daily: tuple[Query, Report]) -> None:
             keys[place] = one.keys[place] if stated.query.time == query.time else _label(day, stated.query.time)
         for line in (lines.get(tuple(keys)), stated.total):
             if line is not None:
-                _add_day(line, day, one)
-
-
-def _add_day(line: Line, day: date, sums: Summary) -> None:
-    own = line.days.setdefault(day, Line(Summary(), {}, {}))
-    own.sums.add(sums)
-    own.costs, own.savings = own.sums.costs, own.sums.savings
+                line.days.setdefault(day, Day()).add(one)
 
 
 def _convert(line: Line, asked: Asked, stated: Statement) -> None:
     """Turn a line's amounts into the currency that was asked for, day by day."""
-    for day, one in line.days.items():
-        one.costs = _converted(one.sums.cost_nanos, day, asked, stated)
-        one.savings = _converted(one.sums.saved_nanos, day, asked, stated)
     line.costs, line.savings = {}, {}
-    for one in line.days.values():
-        for own, more in ((line.costs, one.costs), (line.savings, one.savings)):
-            for currency, amount in more.items():
-                own[currency] = own.get(currency, Decimal(0)) + amount
+    for day, one in line.days.items():
+        for own, nanos in ((line.costs, one.cost_nanos), (line.savings, one.saved_nanos)):
+            if nanos and asked.currency:
+                amount = _converted(nanos, day, asked, stated)
+                own[asked.currency] = own.get(asked.currency, Decimal(0)) + amount
+                one.converted = amount if own is line.costs else one.converted
 
 
-def _converted(nanos: dict[str, int], day: date, asked: Asked, stated: Statement) -> dict[str, Decimal]:
-    if not nanos or asked.convert is None or asked.currency is None:
-        return {}
+def _converted(nanos: dict[str, int], day: date, asked: Asked, stated: Statement) -> Decimal:
+    """A day's amounts of all currencies in the one that was asked for."""
     amount = Decimal(0)
     for currency, value in nanos.items():
-        if value == 0 or currency == asked.currency:
+        if value == 0 or currency == asked.currency or asked.convert is None:
             amount += Decimal(value) / NANOS
             continue
         found = asked.convert(Cost(value, cast("Currency", currency)), day)
@@ -157,7 +174,7 @@ def _converted(nanos: dict[str, int], day: date, asked: Asked, stated: Statement
         stated.is_pinned = stated.is_pinned or found.is_pinned
         if found.rate_date:
             stated.rate_dates.append(found.rate_date)
-    return {asked.currency: amount}
+    return amount
 
 
 def _put_beside(now: Statement, then: Statement) -> None:

@@ -68,13 +68,14 @@ class Fitted:
     """The headings of what there was no room for."""
 
 
-def fitted(columns: Sequence[Column], room: int | None, *, total: bool = False) -> Fitted:
+def fitted(columns: Sequence[Column], room: int | None, *, total: bool = False, fold: bool = True) -> Fitted:
     """The table that there is room for.
 
     Args:
         columns: What there is to show, in order.
         room: Characters; None where there is no edge.
         total: Whether the last row stands apart.
+        fold: Whether long text goes on in a second line; else its end is left out.
     """
     chosen, is_short = _chosen(columns, room)
     widths = [column.width(is_short=is_short) for column in chosen]
@@ -87,7 +88,8 @@ def fitted(columns: Sequence[Column], room: int | None, *, total: bool = False) 
         spare = None if spare is None else spare - given
     kept = {id(column) for column in chosen}
     left_out = [one.heading.replace("-\n", "").replace("\n", " ") for one in columns if id(one) not in kept]
-    return Fitted(_drawn(chosen, is_short, widths, total), sum(widths) + _GAP * (len(chosen) - 1), left_out)
+    table = _drawn(list(zip(chosen, widths, strict=True)), is_short, total=total, fold=fold)
+    return Fitted(table, sum(widths) + _GAP * (len(chosen) - 1), left_out)
 
 
 def _chosen(columns: Sequence[Column], room: int | None) -> tuple[list[Column], bool]:
@@ -108,7 +110,7 @@ def _needed(columns: Sequence[Column], *, is_short: bool) -> int:
     return sum(column.width(is_short=is_short) for column in columns) + _GAP * (len(columns) - 1)
 
 
-def _drawn(columns: Sequence[Column], is_short: bool, widths: Sequence[int], total: bool) -> "Table":
+def _drawn(sized: Sequence[tuple[Column, int]], is_short: bool, *, total: bool, fold: bool) -> "Table":
     from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
@@ -121,15 +123,17 @@ def _drawn(columns: Sequence[Column], is_short: bool, widths: Sequence[int], tot
         padding=(0, 1, 0, 0),
         show_footer=total,
     )
+    columns = [column for column, _ in sized]
     lines = max(column.heading.count("\n") for column in columns)
     rows = list(zip(*(column.shown(is_short) for column in columns), strict=True))
-    for place, (column, width) in enumerate(zip(columns, widths, strict=True)):
+    for place, (column, width) in enumerate(sized):
         table.add_column(
             Text("\n" * (lines - column.heading.count("\n")) + column.heading),
             footer=_cell(column, -1, rows[-1][place], is_short, "bold") if total else "",
             justify="right" if column.is_number else "left",
             width=width,
-            overflow="fold",
+            overflow="fold" if fold else "ellipsis",
+            no_wrap=not fold,
         )
     for index, row in enumerate(rows[:-1] if total else rows):
         table.add_row(*(_cell(column, index, text, is_short) for column, text in zip(columns, row, strict=True)))

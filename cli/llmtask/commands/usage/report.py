@@ -27,14 +27,6 @@ class Compare(StrEnum):
     PREVIOUS = "previous"
 
 
-class Spark(StrEnum):
-    """What the curves of a table are of."""
-
-    CALLS = "calls"
-    COST = "cost"
-    NONE = "none"
-
-
 def show_report(
     by: selection.By = None,
     since: selection.Since = None,
@@ -53,9 +45,7 @@ def show_report(
         typer.Option("--compare", metavar="previous", help="Put the span before beside each number; needs --since."),
     ] = None,
     currency: selection.Convert = None,
-    spark: Annotated[
-        Spark, typer.Option("--spark", metavar="WHAT", help="What a table's curves are of: calls, cost or none.")
-    ] = Spark.CALLS,
+    spark: selection.Spark = None,
     form: Annotated[
         Format, typer.Option("--format", "-f", metavar="FORMAT", help="table, json, csv or md.")
     ] = Format.TABLE,
@@ -87,8 +77,8 @@ def show_report(
     convert = selection.converter(to, project) if to else None
     log = usage_log(db)
     log.drain()
-    curves = form is Format.TABLE and spark is not Spark.NONE
-    found = statement(log, query, Asked(bool(compare), curves, to, convert))
+    curves = selection.curves(spark, query) if form is Format.TABLE else "none"
+    found = statement(log, query, Asked(bool(compare), curves != "none", to, convert))
     if form is Format.JSON:
         answer(json_text(as_json(found)))
     elif form is Format.CSV:
@@ -101,4 +91,4 @@ def show_report(
     else:
         from llmtask.view.usage.table import Look, show  # Rich's tables, only for a table
 
-        show(found, Look(spark=spark.value))
+        show(found, Look(spark=curves))

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 
 import typer
 
 from llmtask.commands.options import locale_names, model_names, task_names
 from llmtask.errors import UsageError, did_you_mean
 from llmtask.money import Cost, Currency
-from llmtask.usage import GROUPS, TIMES, WORDS, GroupBy, Word, span
+from llmtask.usage import GROUPS, TIMES, WORDS, GroupBy, Query, Word, span
 
 if TYPE_CHECKING:
     from llmtask.rates import Converted
@@ -57,6 +58,31 @@ Convert = Annotated[
         autocompletion=lambda incomplete: [one for one in get_args(Currency) if one.startswith(incomplete.upper())],
     ),
 ]
+
+
+class Curves(StrEnum):
+    """What the curves of a table are of."""
+
+    CALLS = "calls"
+    COST = "cost"
+    NONE = "none"
+
+
+Spark = Annotated[
+    Curves | None,
+    typer.Option(
+        "--spark",
+        metavar="WHAT",
+        help="What a table's curves are of: calls, cost or none.  [dim]\\[default: calls; by user none][/]",
+    ),
+]
+
+
+def curves(chosen: Curves | None, query: Query) -> Literal["calls", "cost", "none"]:
+    """What `--spark` means; every user's every day takes long to know, and is told when it is asked for."""
+    if chosen is None:
+        return "none" if "user" in query.by and "user" not in query.where else "calls"
+    return chosen.value
 
 
 def where(**filters: list[str] | None) -> dict[Word, Sequence[str]]:

@@ -6,7 +6,6 @@ import typer
 
 from llmtask.commands.options import Database, usage_log
 from llmtask.commands.usage import selection
-from llmtask.commands.usage.report import Spark
 from llmtask.errors import UsageError
 from llmtask.usage import Asked, Query, Statement, statement
 from llmtask.view.usage.live import watch
@@ -33,9 +32,7 @@ def show_watch(
         int | None,
         typer.Option("--count", "-n", min=1, max=_MOST, help="End after so many.  [dim]\\[default: at Ctrl-C][/]"),
     ] = None,
-    spark: Annotated[
-        Spark, typer.Option("--spark", metavar="WHAT", help="What a table's curves are of: calls, cost or none.")
-    ] = Spark.CALLS,
+    spark: selection.Spark = None,
     db: Database = None,
 ) -> None:
     """Show the report of today, or of another span, and keep it up to date; Ctrl-C ends it, with exit code 130.
@@ -59,15 +56,16 @@ def show_watch(
         locale=locale,
         prompt=prompt,
     )
-    selection.bounds(since, None)
+    begin, end = selection.bounds(since, None)
+    curves = selection.curves(spark, Query(groups, begin, end, filters))
     log = usage_log(db)
     log.drain()
 
     def take() -> Statement:
         begin, end = selection.bounds(since, None)  # a span of 1h moves, and today becomes another day
         try:
-            return statement(log, Query(groups, begin, end, filters), Asked(days=spark is not Spark.NONE))
+            return statement(log, Query(groups, begin, end, filters), Asked(days=curves != "none"))
         finally:
             log.close()  # between two pictures nothing is held, not even the file
 
-    watch(take, interval, count, Look(spark=spark.value))
+    watch(take, interval, count, Look(spark=curves))

@@ -19,7 +19,7 @@ from llmtask.view.usage.table import Look, drawn, errors
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_AROUND = 9  # lines of a picture that are no groups: headings, rules, total, what is said
+_AROUND = 9  # lines of a picture besides its groups and what is said: headings, rules, the total, the cursor's
 _FEWEST = 3  # groups that are shown, however low the terminal is
 
 Take = Callable[[], Statement]
@@ -79,24 +79,24 @@ def _in_place(take: Take, interval_s: float, count: int | None, look: Look) -> N
 
 
 def _picture(stated: Statement, before: Statement | None, problem: str, look: Look) -> "RenderableType":
+    """As much of the report as the terminal has lines."""
     from rich.console import Group
     from rich.text import Text
 
-    console = stdout()
-    most = max(console.height - _AROUND, _FEWEST)
-    said = [Text(f"{span_text(stated.query)} · {_news(stated, before)}", style="dim")]
-    if problem:
-        said.append(Text(harmless(problem), style="yellow"))
-    if not stated.lines:
-        return Group(Text("no calls yet", style="bold"), *said)
-    if len(stated.lines) > most:
-        said.insert(0, Text(f"and {len(stated.lines) - most:,} groups more, in the total", style="dim"))
-    found = drawn(stated, replace(look, width=console.width, most=most))
-    if "errors" in found.left_out:
-        said.insert(0, Text(f"errors: {errors(stated.total)}", style="dim"))
+    said = [(f"errors: {errors(stated.total)}", "dim")] if stated.total.sums.errors else []
+    said.append((f"{span_text(stated.query)} · {_news(stated, before)}", "dim"))
     if stated.total.sums.unfinished:
-        said.append(Text(unfinished(stated.total.sums.unfinished), style="yellow"))
-    return Group(found.table, Text(), *said)
+        said.append((unfinished(stated.total.sums.unfinished), "yellow"))
+    if problem:
+        said.append((harmless(problem), "yellow"))
+    most = max(stdout().height - _AROUND - len(said), _FEWEST)
+    if len(stated.lines) > most:
+        said.insert(0, (f"and {len(stated.lines) - most:,} groups more, in the total", "dim"))
+    lines = [Text(text, style=style, no_wrap=True, overflow="ellipsis") for text, style in said]
+    if not stated.lines:
+        return Group(Text("no calls yet", style="bold"), *lines)
+    found = drawn(stated, replace(look, width=stdout().width, most=most, fold=False))
+    return Group(found.table, Text(), *lines)
 
 
 def _news(stated: Statement, before: Statement | None) -> str:

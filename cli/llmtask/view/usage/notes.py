@@ -6,8 +6,13 @@ from datetime import datetime
 from llmtask.usage import Query, Statement
 
 
-def notes(stated: Statement) -> Iterator[str]:
-    """A sentence each."""
+def notes(stated: Statement, *, is_of_cost: bool = False) -> Iterator[str]:
+    """A sentence each.
+
+    Args:
+        stated: The report.
+        is_of_cost: Whether there are curves of the cost.
+    """
     sums = stated.total.sums
     if sums.unfinished:
         yield unfinished(sums.unfinished)
@@ -15,6 +20,8 @@ def notes(stated: Statement) -> Iterator[str]:
         yield f"compared with {span_text(stated.previous)}"
     if rates := rates_text(stated):
         yield rates
+    if is_of_cost and len(stated.total.costs) > 1:
+        yield "what cost in several currencies has no curve; --currency makes them one"
     if "user" in stated.query.by and "user" not in stated.query.where and sums.ended:
         yield "latencies and errors are known by user only of users that --user names"
 

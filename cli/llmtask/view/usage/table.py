@@ -6,7 +6,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal
 
-from llmtask.usage import Line, Statement, days_of
+from llmtask.usage import Day, Line, Statement, days_of
 from llmtask.view.console import draw, note, room
 from llmtask.view.fitting import Column, Fitted, fitted, one_line
 from llmtask.view.usage.figures import NONE, amounts, bar, changed, figure, percent, spark
@@ -16,6 +16,7 @@ from llmtask.view.usage.notes import notes, unfinished
 
 Spark = Literal["calls", "cost", "none"]
 
+_NO_DAY = Day()
 _TREND = 12  # characters of a curve
 _ERRORS = 28  # characters that a list of errors needs
 _BETTER, _WORSE, _SAME = "green", "red", "dim"
@@ -31,6 +32,8 @@ class Look:
     """What the curves are of."""
     most: int | None = None
     """Lines, the total left out; None for all."""
+    fold: bool = True
+    """Whether long names go on in a second line."""
 
 
 def drawn(stated: Statement, look: Look) -> Fitted:
@@ -40,7 +43,7 @@ def drawn(stated: Statement, look: Look) -> Fitted:
     every = [*lines, stated.total] if has_total else lines
     columns = [*_keys(stated, lines, has_total), *_numbers(stated, every)]
     columns += [*_trend(stated, every, look.spark), *_errors(every)]
-    return fitted(columns, look.width, total=has_total)
+    return fitted(columns, look.width, total=has_total, fold=look.fold)
 
 
 def _keys(stated: Statement, lines: Sequence[Line], has_total: bool) -> Iterator[Column]:
@@ -135,7 +138,7 @@ def _marked(cell: str, line: Line, stated: Statement, is_first: bool) -> str:
         if not is_first or line.costs:
             return NONE
         return "unpriced" if sums.unpriced else "unknown" if sums.unfinished else NONE
-    if cell[0] == "<":
+    if cell[0] == "<" or cell[1:] == "0":
         return cell
     is_converted = (stated.rate_dates or stated.is_pinned) and set(sums.costs) - set(line.costs)
     return f"{'≈' if is_converted else '~' if sums.estimated > sums.unfinished else ''}{cell}"
@@ -156,26 +159,35 @@ def _changed_amount(of: Callable[[Line], dict[str, Decimal]], line: Line, curren
 
 def _trend(stated: Statement, lines: Sequence[Line], of: Spark) -> Iterator[Column]:
     """A curve over the days; a bar where the lines are times themselves."""
-    if of == "none" or (not stated.total.days and not stated.query.time):
+    if of == "none":
         return
-    is_cost, heading = of == "cost", str(of)
+    is_cost, heading, days = of == "cost", str(of), list(days_of(stated))
     if stated.query.time:
         groups = lines[:-1] if len(lines) > 1 else lines
-        days: list[date] = []
-        most = max((_size(line, is_cost) for line in groups), default=Decimal(0))
-        cells = [bar(_size(line, is_cost), most, _TREND) for line in groups] + [""] * (len(lines) - len(groups))
-    else:
-        days = list(days_of(stated))
-        cells = [
-            spark([_size(line.days[day], is_cost) if day in line.days else 0 for day in days], _TREND) for line in lines
-        ]
+        is_one = len({currency for line in groups for currency in line.costs}) < 2
+        sizes = [_size(line, is_cost) if is_one or not is_cost else Decimal(0) for line in groups]
+        cells = [bar(size, max(sizes), _TREND) for size in sizes] + [""] * (len(lines) - len(groups))
+    elif len(days) > 1:
+        cells = [spark(_sizes(line, days, is_cost), _TREND) for line in lines]
         heading = f"{of}\nby day" if len(days) <= _TREND else f"{of} over\n{len(days)} days"
-    if any(cells) and (stated.query.time or len(days) > 1):
+    else:
+        return
+    if any(cells):
         yield Column(heading, cells, below=_nothing(stated, len(cells)), rank=7, is_number=False, least=_TREND)
 
 
 def _size(line: Line, is_cost: bool) -> Decimal:
     return sum(line.costs.values(), Decimal(0)) if is_cost else Decimal(line.sums.calls)
+
+
+def _sizes(line: Line, days: Sequence[date], is_cost: bool) -> list[Decimal]:
+    """What a curve shows of each day; nothing where that would add up two currencies."""
+    if is_cost and len(line.costs) > 1:
+        return []
+    found = [line.days.get(day, _NO_DAY) for day in days]
+    if not is_cost:
+        return [Decimal(one.calls) for one in found]
+    return [sum(one.costs.values(), Decimal(0)) if one.converted is None else one.converted for one in found]
 
 
 def _errors(lines: Sequence[Line]) -> Iterator[Column]:
@@ -197,5 +209,5 @@ def show(stated: Statement, look: Look) -> None:
         if "errors" in found.left_out:
             note(f"errors: {errors(stated.total)}")
         note(f"no room for: {', '.join(dict.fromkeys(found.left_out))}; --format json has them")
-    for text in notes(stated):
+    for text in notes(stated, is_of_cost=look.spark == "cost"):
         note(text, style="yellow" if text == unfinished(stated.total.sums.unfinished) else "dim")
