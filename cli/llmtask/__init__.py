@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from llmtask.errors import (
         AnswerInvalidError,
         CallError,
+        CappedError,
         ExitCode,
         Failure,
         KeyMissingError,
@@ -47,6 +48,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AnswerInvalidError",
     "CallError",
+    "CappedError",
     "Cost",
     "ExitCode",
     "Failure",
@@ -87,6 +89,7 @@ _HOME = {  # where each name lives
     "errors": (
         "AnswerInvalidError",
         "CallError",
+        "CappedError",
         "ExitCode",
         "Failure",
         "KeyMissingError",

@@ -8,7 +8,8 @@ LlmtaskError                 a handled error: one sentence plus the way out
 ├── KeyMissingError          no key for the provider                            exit 4
 ├── UsageLogError            the usage log cannot be read or written            exit 3
 ├── DownloadError            a file cannot be fetched, or is another one         exit 5
-└── CallError                a model call gave no answer; carries its Failure   exit 4, 5, 6 or 7
+└── CallError                a model call gave no answer; carries its Failure   exit 4, 5, 6, 7 or 8
+    ├── CappedError          a budget or a quota has no room for it: not made   exit 8
     └── AnswerInvalidError   it answered, but not with the schema's object      exit 6
 
 Everything else that escapes is a bug (exit 70).
@@ -39,7 +40,7 @@ class ExitCode(IntEnum):
     FILTERED = 7
     """The vendor's content filter refused."""
     CAPPED = 8
-    """`llmtask test` did not ask everything: the amount of `--max-cost` was spent."""
+    """A budget or a quota has no room for a call, which was not made; or `llmtask test` did not ask everything."""
     BUG = 70
     """A fault in llmtask itself."""
     HUNG_UP = 129
@@ -73,6 +74,8 @@ class Failure(StrEnum):
     INTERRUPTED = "interrupted"
     UNFINISHED = "unfinished"
     """The process ended during the call, or the call still goes on: its row was opened and never closed."""
+    CAPPED = "capped"
+    """A budget or a quota has no room for the call: it was not made, and has no row."""
     BUG = "bug"
 
 
@@ -82,6 +85,7 @@ _EXIT_CODES = {
     Failure.SCHEMA_INVALID: ExitCode.SCHEMA,
     Failure.CONTEXT_TOO_LONG: ExitCode.USAGE,
     Failure.INTERRUPTED: ExitCode.INTERRUPTED,
+    Failure.CAPPED: ExitCode.CAPPED,
     Failure.BUG: ExitCode.BUG,
 }
 
@@ -167,6 +171,19 @@ class CallError(LlmtaskError):
     def exit_code(self) -> ExitCode:  # type: ignore[override]  # an instance's code follows its failure class
         """The exit code that the failure class stands for."""
         return _EXIT_CODES.get(self.failure, ExitCode.PROVIDER)
+
+
+class CappedError(CallError):
+    """A budget or a quota has no room for a call, which was not made: nothing was spent, and it has no row.
+
+    Attributes:
+        falls_to_free: Whether config lets the run go on in the free tier.
+    """
+
+    def __init__(self, message: str, *, falls_to_free: bool = False) -> None:
+        """Take the sentence to show: what is left, and when there is more."""
+        super().__init__(message, Failure.CAPPED)
+        self.falls_to_free = falls_to_free
 
 
 class AnswerInvalidError(CallError):

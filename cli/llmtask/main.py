@@ -50,6 +50,8 @@ COMMANDS = {  # where each command is, and its line in --help: neither needs the
     "compare": "Compare two runs of suites: what is better, what is worse, what cannot be told.",
     "usage": "What it all cost.",
     "prices": "What models cost: lists, checks, imports, exchange rates.",
+    "budget": "What may be spent, and what is left of it.",
+    "quota": "What users may spend: paid credit and free runs, and what became of it.",
     "tasks": "What there is to run.",
     "prompts": "Prompt templates: look at them, check them.",
     "schema": "Write the JSON Schema of a task's answer.",

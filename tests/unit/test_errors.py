@@ -36,6 +36,7 @@ EXITS = {
     Failure.BUG: ExitCode.BUG,
     Failure.INTERRUPTED: 130,
     Failure.UNFINISHED: 5,
+    Failure.CAPPED: 8,
 }
 
 

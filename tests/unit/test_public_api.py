@@ -10,6 +10,7 @@ import llmtask
 PUBLIC = [
     "AnswerInvalidError",
     "CallError",
+    "CappedError",
     "Cost",
     "ExitCode",
     "Failure",

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from llmtask.budgets import budgeted
 from llmtask.commands.inputs import Given, gather
 from llmtask.commands.options import (
     Database,
@@ -13,15 +14,16 @@ from llmtask.commands.options import (
     ProjectFolder,
     TaskName,
     TrustOnce,
-    has_quota,
     model_names,
     open_project,
     usage_log,
 )
-from llmtask.errors import AnswerInvalidError
+from llmtask.errors import AnswerInvalidError, UsageError
+from llmtask.money import Cost, read_amount
 from llmtask.project import Project
 from llmtask.providers import preload
-from llmtask.service import Plan, RunOptions, execute, plan
+from llmtask.service import Decided, Plan, RunOptions, asks_quota, decide_run, execute_decided
+from llmtask.usage import Ledger, UsageLog
 from llmtask.view.console import note
 from llmtask.view.deliver import Delivery, Format, kept
 from llmtask.view.plan import show_plan
@@ -67,8 +69,15 @@ def run(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write the answer to a file, whole or not at all."),
     ] = None,
-    user: Annotated[str | None, typer.Option("--user", help="On whose behalf, for the usage log.")] = None,
+    user: Annotated[
+        str | None,
+        typer.Option("--user", help="On whose behalf; where the user has a quota and no tier is said, it decides."),
+    ] = None,
     service: Annotated[str | None, typer.Option("--service", help="For which service, for the usage log.")] = None,
+    max_cost: Annotated[
+        str | None,
+        typer.Option("--max-cost", metavar="AMOUNT", help="Make no call that could pass it: 2.00, 2.00CNY, 0.30USD."),
+    ] = None,
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="For the whole run.")
     ] = None,
@@ -108,7 +117,6 @@ def run(
         **chosen,  # type: ignore[typeddict-item]  # the one key that has no None
         model_id=model,
         prompt_version=prompt,
-        has_quota=has_quota(loaded, paid),
         prefer_reasoning=reasoning,
         user_id=user,
         service_id=service,
@@ -121,25 +129,62 @@ def run(
     delivery.check()
     if model and not dry_run:
         preload(loaded, model)
-    planned = _planned(loaded, task, gather(loaded, task, locale, inputs or [], variables or []), options)
-    if dry_run:
-        show_plan(planned)
-        return
     log = usage_log(db)
+    given = _given(loaded, task, locale, inputs or [], variables or [])
+    options["images"] = given.images
+    if paid is not None:
+        options["has_quota"] = paid
+    elif user:
+        options["quota"] = asks_quota(loaded, log, user, service)
+    decided = decide_run(task, given.texts, options, log)
+    if dry_run:
+        show_plan(decided.preview().plan, decided.why)
+        return
+    ledger = _ledger(decided.plan, None if no_log else log, max_cost)
     try:
-        delivery.watch_and_write(execute(planned, None if no_log else log, live=stream), planned)
+        with decided:
+            _show_start(loaded, decided, model)
+            delivery.watch_and_write(execute_decided(decided, ledger, live=stream), decided.plan)
     except AnswerInvalidError as error:
         if keep:
             note(kept(error.text, log.path.parent / "rejected"))
         raise
 
 
-def _planned(project: Project, task: str, given: Given, options: RunOptions) -> Plan:
-    """The decided run, its encodings said."""
+def _given(project: Project, task: str, locale: str | None, inputs: list[str], variables: list[str]) -> Given:
+    """What was given, its encodings said."""
+    given = gather(project, task, locale, inputs, variables)
     for name, encoding in given.encodings.items():
         note(f"{name} was read as {encoding}")
-    options["images"] = given.images
-    planned = plan(task, given.texts, options)
-    if not options["model_id"]:
-        preload(project, planned.route.model_id)
-    return planned
+    return given
+
+
+def _show_start(project: Project, decided: Decided, model: str | None) -> None:
+    """Say why the run goes where it goes, and bring in what it takes to ask its model."""
+    if decided.why:
+        note(decided.why)
+    if not model:
+        preload(project, decided.plan.route.model_id)
+
+
+def _ledger(planned: Plan, log: UsageLog | None, max_cost: str | None) -> Ledger | None:
+    """The usage log behind the budgets of config.yaml and of `--max-cost`.
+
+    Raises:
+        UsageError: That is no amount, or does not say its currency where the model's price does not, either.
+    """
+    most = _amount(max_cost, planned) if max_cost is not None else None
+    return budgeted(planned.project, log, max_cost=most, total_s=planned.timeouts.total_s)
+
+
+def _amount(text: str, planned: Plan) -> Cost:
+    try:
+        nanos, currency = read_amount(text)
+    except ValueError as error:
+        message = f"--max-cost {text!r} {error}"
+        raise UsageError(message) from error
+    price = planned.highest_cost
+    if currency is None and price is None:
+        message = f"--max-cost {text}: {planned.route.model_id} has no price, so that no amount can hold it"
+        raise UsageError(message)
+    return Cost(nanos, currency or price.currency)  # type: ignore[union-attr]  # one of them is there

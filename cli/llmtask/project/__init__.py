@@ -1,6 +1,7 @@
 """What a project holds: finding it, reading its files, the shape of its config, and whether it is trusted."""
 
 from llmtask.project.config import (
+    Budget,
     Config,
     FailureMap,
     FailureRule,
@@ -9,6 +10,7 @@ from llmtask.project.config import (
     PriceFile,
     PriceList,
     Provider,
+    QuotaRules,
     RateSource,
     Schedule,
     Strict,
@@ -40,6 +42,7 @@ __all__ = [
     "PRICES",
     "PROJECT_VARIABLE",
     "TRUST_VARIABLE",
+    "Budget",
     "Config",
     "FailureMap",
     "FailureRule",
@@ -49,6 +52,7 @@ __all__ = [
     "PriceList",
     "Project",
     "Provider",
+    "QuotaRules",
     "RateSource",
     "Risk",
     "Schedule",

@@ -324,6 +324,54 @@ class Tracing(Strict):
     that uses llmtask as a library and has set OpenTelemetry up gets them; the command line sends none."""
 
 
+CapAmount = Annotated[Decimal, Field(ge=0, le=1_000_000_000, decimal_places=9, allow_inf_nan=False)]
+
+
+class Budget(Strict):
+    """A cap on what is spent. A call that could pass it is not made.
+
+    Before each call, what the usage log holds for the span, what calls in flight can cost and what this one can cost
+    are added up. Of task, provider, model, user and service, those that are named must fit; `"*"` holds for each value
+    on its own.
+    """
+
+    amount: CapAmount
+    """The most that may be spent, in units of the currency."""
+    currency: Currency
+    """What it is in; calls that are billed in another currency are converted by the day's rate."""
+    per: Literal["run", "day", "week", "month", "ever"]
+    """What it is for: one run, or all that is spent in a day, week or month of local time, or ever."""
+    task: str | None = None
+    """A key of `tasks`, or "*"."""
+    provider: str | None = None
+    """A key of `providers`, or "*"."""
+    model: str | None = None
+    """A key of `models`, or `provider/name`, or "*"."""
+    user: str | None = None
+    """What `--user` says, or "*"."""
+    service: str | None = None
+    """What `--service` says, or "*"."""
+    then: Literal["stop", "free"] = "stop"
+    """What follows where it has no room for a call: the run stops, or goes on with the model of the free tier."""
+    unpriced: Literal["refuse", "allow"] = "refuse"
+    """What to do with calls of a model without a price, which no amount can hold."""
+    unreachable: Literal["refuse", "allow"] = "refuse"
+    """What to do with calls where the usage log cannot be read or written, or is left out."""
+    timezone: TimeZone | None = None
+    """Whose days, weeks and months they are; null is the local time zone of the machine."""
+
+
+class QuotaRules(Strict):
+    """Whether users' quotas decide the tier of a run. The quotas themselves are in the usage log (`llmtask quota`)."""
+
+    unknown: Literal["free", "paid", "refuse"] | None = None
+    """Where the runs of a user go who has no quota; null is `defaults.tier`."""
+    unreachable: Literal["refuse", "allow"] = "refuse"
+    """What to do where the usage log cannot be read or written: refuse the run, or let it go to `defaults.tier`."""
+    timezone: TimeZone | None = None
+    """Whose days and months free runs are counted in; null is the local time zone of the machine."""
+
+
 class Config(Strict):
     """A whole config.yaml, merged with the starter's."""
 
@@ -339,3 +387,8 @@ class Config(Strict):
     rules: dict[Failure, FailureRule] = {}
     defaults: Defaults = Defaults()
     tracing: Tracing = Tracing()
+    budgets: tuple[Budget, ...] = ()
+    """Caps on what is spent; none where it is left out."""
+    quota: QuotaRules | None = None
+    """Whether quotas decide the tier of runs that name a user and no tier. null: only of `llmtask run --user`, and only
+    where the user has one."""

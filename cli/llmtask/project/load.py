@@ -248,6 +248,7 @@ def _dangling(config: Config) -> Iterator[tuple[ValuePath, str]]:
     yield from _dangling_fallbacks(config)
     yield from _dangling_peaks(config)
     yield from _incomplete_providers(config)
+    yield from _dangling_budgets(config)
 
 
 def _dangling_fallbacks(config: Config) -> Iterator[tuple[ValuePath, str]]:
@@ -264,6 +265,20 @@ def _dangling_peaks(config: Config) -> Iterator[tuple[ValuePath, str]]:
             if price.peak and price.peak not in config.schedules:
                 where = ("prices", name, index)
                 yield (*where, "peak"), _unknown("schedule", price.peak, where, config.schedules)
+
+
+def _dangling_budgets(config: Config) -> Iterator[tuple[ValuePath, str]]:
+    for index, budget in enumerate(config.budgets):
+        where = ("budgets", index)
+        for part, name, known in (
+            ("task", budget.task, config.tasks),
+            ("provider", budget.provider, config.providers),
+        ):
+            if name not in (None, "*") and name not in known:
+                yield (*where, part), _unknown(part, str(name), where, known)
+        provider = (budget.model or "").partition("/")[0]
+        if budget.model not in (None, "*", *config.models) and provider not in config.providers:
+            yield (*where, "model"), _unknown("model", str(budget.model), where, config.models)
 
 
 def _incomplete_providers(config: Config) -> Iterator[tuple[ValuePath, str]]:

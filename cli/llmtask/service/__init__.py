@@ -1,5 +1,6 @@
 """One run of a task: the only door to a model call."""
 
+from llmtask.service.admission import Decided, QuotaWarning, asks_quota, decide_run, tier_for
 from llmtask.service.check import check_model
 from llmtask.service.plan import Plan, Planner, RunOptions, plan
 from llmtask.service.recovery import Ceiling, ceilings
@@ -19,18 +20,21 @@ from llmtask.service.run import (
     arun_streaming_task,
     arun_structured_task,
     execute,
+    execute_decided,
     run_streaming_task,
     run_structured_task,
 )
 
 __all__ = [
     "Ceiling",
+    "Decided",
     "Event",
     "FallbackEvent",
     "Opener",
     "PartialEvent",
     "Plan",
     "Planner",
+    "QuotaWarning",
     "ReasoningEvent",
     "ResultEvent",
     "RetryEvent",
@@ -40,10 +44,14 @@ __all__ = [
     "aexecute",
     "arun_streaming_task",
     "arun_structured_task",
+    "asks_quota",
     "ceilings",
     "check_model",
+    "decide_run",
     "execute",
+    "execute_decided",
     "plan",
     "run_streaming_task",
     "run_structured_task",
+    "tier_for",
 ]

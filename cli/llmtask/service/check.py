@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from llmtask.budgets import budgeted
 from llmtask.project import Project, YamlFile
 from llmtask.prompts import LocaleFile, Prompt, PromptFile
 from llmtask.providers import Request
@@ -51,5 +52,7 @@ def check_model(project: Project, model_id: str, log: UsageLog | None) -> str:
         candidates=(Candidate(route, model, request, estimate_all(request.texts, defaults.token_estimate)),),
         timeouts=defaults.timeouts,
     )
-    ends = [event.result for event in execute(planned, log, live=False) if isinstance(event, ResultEvent)]
+    ends = [
+        event.result for event in execute(planned, budgeted(project, log), live=False) if isinstance(event, ResultEvent)
+    ]
     return ends[-1].upstream_model or model.name

@@ -46,6 +46,11 @@ class RunOptions(TypedDict, total=False):
     """Accept nothing but the bare JSON object: no fence, no prose, no repair."""
     fall_back: bool | None
     """Whether the model's fallbacks may take over; where it is left out, unless `model_id` names a model."""
+    max_cost: Cost | None
+    """The most that the run may cost: a call that could pass it is not made. Beside `budgets` in config.yaml."""
+    quota: bool | None
+    """Whether the quota of `user_id` decides the tier, where `has_quota` is left out; where this is, if config has
+    `quota`."""
     timeout_s: float | None
     """Seconds for the whole run; the config's default where it is left out."""
     project: Project
@@ -74,6 +79,11 @@ class Candidate:
         """The most that can come out: `max_tokens`, else what the context leaves."""
         return self.model.max_tokens or max(self.model.context - self.input_tokens, 0)
 
+    @property
+    def most(self) -> Tokens:
+        """About the most that a call can use."""
+        return Tokens(self.input_tokens, self.output_tokens, is_estimate=True)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -87,6 +97,8 @@ class Plan:
     candidates: tuple[Candidate, ...]
     """The route's model, then those that take over where a failure's rule allows it."""
     timeouts: Timeouts
+    free: Candidate | None = None
+    """Where a paid run goes on when a budget has no room for it and says `then: free`; None where it does not."""
     skipped: Mapping[str, str] = field(default_factory=dict)
     """Fallbacks that cannot take over this run: the model's id -> why."""
     user_id: str | None = None
@@ -118,8 +130,8 @@ class Plan:
     @property
     def highest_cost(self) -> Cost | None:
         """About the most that one call can cost: no cache hits, `max_tokens` out. None where it is unpriced."""
-        most = Tokens(self.input_tokens, self.candidates[0].output_tokens, is_estimate=True)
-        return get_cost(self.route.model_id, most, project=self.project, images=len(self.request.images))
+        most, images = self.candidates[0].most, len(self.request.images)
+        return get_cost(self.route.model_id, most, project=self.project, images=images)
 
 
 def plan(task: str, variables: Mapping[str, str], options: RunOptions, schema: type[BaseModel] | None = None) -> Plan:
@@ -162,6 +174,7 @@ class Planner:
         self._prompt = load_prompt(project, self._task, self._locale, options.get("prompt_version"))
         self._route = _route(project, self._task, options, has_image=bool(self._images))
         self._others = _fallback_routes(project, self._route, options)
+        self._free = _free_route(project, self._task, self._route, options, has_image=bool(self._images))
         self._schema = schema or load_schema(project, self._task)
         self._fields = json_schema(self._schema)
 
@@ -176,7 +189,8 @@ class Planner:
         if first.input_tokens > first.room:
             raise UsageError(_too_long(first))
         others = [self._candidate(other, variables) for other in self._others]
-        unfit = {one.route.model_id: why for one in others if (why := _why_not(self._project, one))}
+        free = self._candidate(self._free, variables) if self._free else None
+        unfit = {one.route.model_id: why for one in (*others, free) if one and (why := _why_not(self._project, one))}
         return Plan(
             project=self._project,
             task=self._task,
@@ -185,6 +199,7 @@ class Planner:
             schema=self._schema,
             candidates=(first, *(one for one in others if one.route.model_id not in unfit)),
             timeouts=self._timeouts,
+            free=free if free and free.route.model_id not in unfit else None,
             skipped=unfit,
             user_id=self._options.get("user_id"),
             service_id=self._options.get("service_id"),
@@ -225,6 +240,15 @@ def _fallback_routes(project: Project, route: Route, options: RunOptions) -> lis
     names = dict.fromkeys(project.model(route.model_id).fallbacks)
     names.pop(route.model_id, None)
     return [replace(route, model_id=name, queue_id=project.model(name).queue) for name in names]
+
+
+def _free_route(project: Project, task: str, route: Route, options: RunOptions, *, has_image: bool) -> Route | None:
+    """Where a paid run goes on that a budget has no room for; nowhere if none says so, or the caller named a model."""
+    wanted = options.get("fall_back")
+    may = wanted if wanted is not None else not options.get("model_id")
+    if not may or route.tier == "free" or all(budget.then == "stop" for budget in project.config.budgets):
+        return None
+    return Router(project).route_task(task, False, has_image=has_image)
 
 
 def _why_not(project: Project, candidate: Candidate) -> str | None:

@@ -11,7 +11,7 @@ from llmtask.prices import get_cost
 from llmtask.project import FailureRule
 from llmtask.providers import Turn
 from llmtask.service.plan import Candidate, Plan
-from llmtask.tokens import Tokens
+from llmtask.tokens import Tokens, estimate_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,8 @@ class Recovery:
             said = Turn("assistant", error.text)
             asked = Turn("user", self._plan.prompt.reask(error.problems))
             request = replace(candidate.request, turns=(*candidate.request.turns, said, asked))
-            return replace(candidate, request=request)
+            more = estimate_all((said.text, asked.text), self._plan.project.config.defaults.token_estimate)
+            return replace(candidate, request=request, input_tokens=candidate.input_tokens + more)
         return candidate
 
 

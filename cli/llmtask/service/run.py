@@ -9,9 +9,11 @@ from typing import Any, Protocol, Unpack
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from llmtask.budgets import budgeted
 from llmtask.project import Model, Project
 from llmtask.providers import Asked, Delta, open_chat
-from llmtask.service.plan import Candidate, Plan, RunOptions, plan
+from llmtask.service.admission import Decided, decide_run
+from llmtask.service.plan import Candidate, Plan, RunOptions
 from llmtask.service.result import Event, ResultEvent, TaskResult
 from llmtask.service.steps import Ask, Pull, TaskRun, Wait
 from llmtask.tracing import Trace, trace
@@ -38,16 +40,14 @@ def run_structured_task(
         KeyMissingError: The provider's key was not found.
         CallError: No valid answer came; `failure` says of what kind. Its calls are in the usage log all the same.
     """
-    planned = plan(task, variables, options, schema)
-    return _last(execute(planned, _log(options), live=False))
+    return _last(_begun(task, variables, options, schema, live=False))
 
 
 async def arun_structured_task(
     task: str, variables: Mapping[str, str], *, schema: type[Schema] | None = None, **options: Unpack[RunOptions]
 ) -> TaskResult[Schema]:
     """As `run_structured_task`, in the caller's event loop."""
-    planned = plan(task, variables, options, schema)
-    return _only([event async for event in aexecute(planned, _log(options), live=False)])
+    return _only([event async for event in _abegun(task, variables, options, schema, live=False)])
 
 
 def run_streaming_task(
@@ -66,18 +66,81 @@ def run_streaming_task(
     Raises:
         LlmtaskError: As `run_structured_task`, some of them only while the iterator is read.
     """
-    return execute(plan(task, variables, options, schema), _log(options), live=True)
+    return _begun(task, variables, options, schema, live=True)
 
 
 def arun_streaming_task(
     task: str, variables: Mapping[str, str], *, schema: type[Schema] | None = None, **options: Unpack[RunOptions]
 ) -> AsyncGenerator[Event[Schema]]:
     """As `run_streaming_task`, in the caller's event loop."""
-    return aexecute(plan(task, variables, options, schema), _log(options), live=True)
+    return _abegun(task, variables, options, schema, live=True)
+
+
+def _begun(
+    task: str, variables: Mapping[str, str], options: RunOptions, schema: type[BaseModel] | None, *, live: bool
+) -> Generator[Event[Any]]:
+    """A run that is ready to go, in the tier that its options say, or its user's quota."""
+    decided, ledger = _decided(task, variables, options, schema)
+    if type(decided) is Decided:
+        return execute(decided.plan, ledger, live=live)
+    return _admitted(decided, ledger, live=live)
+
+
+def _abegun(
+    task: str, variables: Mapping[str, str], options: RunOptions, schema: type[BaseModel] | None, *, live: bool
+) -> AsyncGenerator[Event[Any]]:
+    """As `_begun`, in the caller's event loop."""
+    decided, ledger = _decided(task, variables, options, schema)
+    if type(decided) is Decided:
+        return aexecute(decided.plan, ledger, live=live)
+    return _aadmitted(decided, ledger, live=live)
+
+
+def _decided(
+    task: str, variables: Mapping[str, str], options: RunOptions, schema: type[BaseModel] | None
+) -> tuple[Decided, Ledger | None]:
+    """A run, and the ledger of its calls."""
+    log = options["log"] if "log" in options else UsageLog()
+    decided = decide_run(task, variables, options, log, schema)
+    planned, max_cost = decided.plan, options.get("max_cost")
+    return decided, budgeted(planned.project, log, max_cost=max_cost, total_s=planned.timeouts.total_s)
+
+
+def _admitted(decided: Decided, ledger: Ledger | None, *, live: bool) -> Generator[Event[Any]]:
+    with decided, closing(execute_decided(decided, ledger, live=live)) as events:
+        yield from events
+
+
+async def _aadmitted(decided: Decided, ledger: Ledger | None, *, live: bool) -> AsyncGenerator[Event[Any]]:
+    with decided:
+        async with aclosing(aexecute(decided.plan, ledger, live=live, run_id=decided.run_id)) as events:
+            async for event in events:
+                if isinstance(event, ResultEvent):
+                    decided.settle(event.result)
+                yield event
+
+
+def execute_decided(decided: Decided, ledger: Ledger | None, *, live: bool) -> Generator[Event[Any]]:
+    """Carry a run out within its `with`, and settle what it has cost.
+
+    Raises:
+        LlmtaskError: As `execute`.
+    """
+    with closing(execute(decided.plan, ledger, live=live, run_id=decided.run_id)) as events:
+        for event in events:
+            if isinstance(event, ResultEvent):
+                decided.settle(event.result)
+            yield event
 
 
 def execute(
-    planned: Plan, log: Ledger | None, *, live: bool, chats: "Opener | None" = None, waits: bool = True
+    planned: Plan,
+    log: Ledger | None,
+    *,
+    live: bool,
+    chats: "Opener | None" = None,
+    waits: bool = True,
+    run_id: str | None = None,
 ) -> Generator[Event[Any]]:
     """Carry a decided run out.
 
@@ -87,12 +150,13 @@ def execute(
         live: Whether its calls stream.
         chats: As `aexecute`.
         waits: Whether time goes by before a call is tried again; there is no need where nobody is asked.
+        run_id: The run's id; a new one where it is left out.
 
     Raises:
         LlmtaskError: As `run_structured_task`.
     """
     traced = trace(planned.project, log) if waits else Trace(log)  # where nobody is asked there is nothing to trace
-    run = TaskRun(planned, traced.ledger, live=live, previews=chats is None)
+    run = TaskRun(planned, traced.ledger, live=live, previews=chats is None, run_id=run_id)
     line = _Line(planned, run, traced, live=live, chats=chats)  # opened before the first event: no key is no call
     return _drive(run, line, time.sleep if waits else lambda _: None)
 
@@ -110,7 +174,7 @@ class Opener(Protocol):
 
 
 async def aexecute(
-    planned: Plan, log: Ledger | None, *, live: bool, chats: Opener | None = None
+    planned: Plan, log: Ledger | None, *, live: bool, chats: Opener | None = None, run_id: str | None = None
 ) -> AsyncGenerator[Event[Any]]:
     """As `execute`, in the caller's event loop.
 
@@ -120,9 +184,10 @@ async def aexecute(
         live: Whether its calls stream.
         chats: Where its models are opened, for runs that share them, which nobody watches: they give no PartialEvents.
             Its owner has opened the first model, which takes a while. The run's own where it is left out.
+        run_id: As `execute`.
     """
     traced = trace(planned.project, log)
-    run = TaskRun(planned, traced.ledger, live=live, previews=chats is None)
+    run = TaskRun(planned, traced.ledger, live=live, previews=chats is None, run_id=run_id)
     if chats is None:  # the first call brings LangChain in, which takes seconds: not in the loop
         line = await asyncio.to_thread(_Line, planned, run, traced, live=live)
     else:
@@ -283,7 +348,3 @@ def _only(events: list[Event[Any]]) -> TaskResult[Any]:
         message = f"a run ended with {type(last).__name__}"
         raise TypeError(message)
     return last.result
-
-
-def _log(options: RunOptions) -> UsageLog | None:
-    return options["log"] if "log" in options else UsageLog()

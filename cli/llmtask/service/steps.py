@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 from llmtask.answer import InvalidError, Level, Partial, read
-from llmtask.errors import AnswerInvalidError, CallError, Failure
+from llmtask.errors import AnswerInvalidError, CallError, CappedError, Failure
 from llmtask.interrupts import held
 from llmtask.money import Cost, sums
 from llmtask.providers import Delta, Patience, failed, failure_of
@@ -109,7 +109,9 @@ class _Call:
 class TaskRun:
     """One run of a task: its calls, their rows, its result."""
 
-    def __init__(self, plan: Plan, log: Ledger | None, *, live: bool, previews: bool = True) -> None:
+    def __init__(
+        self, plan: Plan, log: Ledger | None, *, live: bool, previews: bool = True, run_id: str | None = None
+    ) -> None:
         """Take the decided run.
 
         Args:
@@ -117,13 +119,14 @@ class TaskRun:
             log: The usage log; None for none.
             live: Whether the calls stream.
             previews: Whether there are PartialEvents, which cost more than all else together.
+            run_id: The run's id; a new one where it is left out.
         """
         self.patience = Patience(plan.timeouts)
         self._plan = plan
         self._log = log
         self._live = live
         self._previews = previews
-        self._run_id = new_id()
+        self._run_id = run_id or new_id()
         self._begun = time.perf_counter()
         self._calls = 0
         self._tokens = Tokens()
@@ -144,8 +147,7 @@ class TaskRun:
             try:
                 result = yield from self._ask(candidate)
             except CallError as error:
-                while candidates and not takes_over(self._plan, candidate, candidates[0], error.failure):
-                    candidates.pop(0)
+                candidates = self._left(candidates, candidate, error)
                 if not candidates or self.patience.is_over:
                     raise
                 following = candidates[0].route.model_id
@@ -153,6 +155,15 @@ class TaskRun:
             else:
                 yield ResultEvent(result)
                 return
+
+    def _left(self, candidates: list[Candidate], failed: Candidate, error: CallError) -> list[Candidate]:
+        """Those that may take over, the next one first."""
+        free = self._plan.free
+        if isinstance(error, CappedError) and error.falls_to_free and free and failed.route.tier != free.route.tier:
+            return [free]
+        while candidates and not takes_over(self._plan, failed, candidates[0], error.failure):
+            candidates.pop(0)
+        return candidates
 
     def _ask(self, candidate: Candidate) -> Generator[Step, Delta | None, TaskResult]:
         """One model's calls, as many as the rules allow.
@@ -166,6 +177,9 @@ class TaskRun:
             call = _Call(self._calls, candidate)
             try:
                 return (yield from self._attempt(call))
+            except CappedError:
+                self._calls -= 1  # it was not made
+                raise
             except CallError as error:
                 has_thought = bool(call.reasoning) or bool(call.tokens and call.tokens.reasoning)
                 retry = recovery.retry(candidate, error, has_thought=has_thought, left_s=self.patience.left_s)
@@ -192,8 +206,9 @@ class TaskRun:
             error = CallError(type(caught).__name__, Failure.BUG)
             raise
         finally:
-            with held():
-                self._account(call, error)
+            if not isinstance(error, CappedError):  # which was not made
+                with held():
+                    self._account(call, error)
         return replace(result, tokens=self._tokens, costs=sums(self._costs), unpriced_calls=self._costs.count(None))
 
     def _listen(self, call: _Call) -> Generator[Step, Delta | None, None]:
@@ -265,7 +280,8 @@ class TaskRun:
     def _open_row(self, call: _Call) -> None:
         """Write the call's row before the call, so that it is there whatever ends the process."""
         if self._log is not None:
-            self._log.begin(self._row(call, self._estimated(call, None), Charge(None, None), None))
+            row = self._row(call, self._estimated(call, None), Charge(None, None), None)
+            self._log.begin(row, call.candidate.most)
             call.begun = time.perf_counter()  # a log that has to be waited for is no latency of the model's
         if call.attempt == 1:
             self._begun = call.begun

@@ -270,8 +270,15 @@ def _verdict(result: TaskResult[Any] | None, error: CallError | None) -> dict[st
         }
     failure = error.failure if error else Failure.BUG
     return {
-        "outcome": Outcome.FAILED if failure in BAD_ANSWERS else Outcome.ERROR,
+        "outcome": _unanswered(failure),
         "text": error.text if isinstance(error, AnswerInvalidError) else None,
         "failure": failure,
         "reason": str(error),
     }
+
+
+def _unanswered(failure: Failure) -> Outcome:
+    """What a sample is whose run gave no valid answer."""
+    if failure is Failure.CAPPED:
+        return Outcome.CAPPED
+    return Outcome.FAILED if failure in BAD_ANSWERS else Outcome.ERROR

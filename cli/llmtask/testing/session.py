@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from llmtask.budgets import budgeted
 from llmtask.errors import LlmtaskError, UsageError
 from llmtask.money import Cost, sums
 from llmtask.project import Project
@@ -162,7 +163,7 @@ class Session:
         else:
             sources = {Source.CACHED} if options.caches else set()
         cassettes = Cassettes(folder, project) if folder else None
-        return Answers(self._store, run_id, log=log, cassettes=cassettes, sources=sources)
+        return Answers(self._store, run_id, log=budgeted(project, log), cassettes=cassettes, sources=sources)
 
     def _run(self) -> None:
         """In the thread: ask everything, and leave nobody waiting."""
