@@ -88,6 +88,7 @@ def test_usage_and_cost_are_the_vendors_own_numbers(stream: str, command: Comman
     [row] = outcome.rows
     assert (row.input_tokens, row.cached_tokens, row.output_tokens, row.total_tokens) == (1000, 600, 100, 1100)
     assert (row.cost_nanos, row.currency) == (600 * 20 + 400 * 1000 + 100 * 4000, "CNY")
+    assert row.saved_nanos == 600 * (1000 - 20)
     assert bool(row.is_stream) is (stream == "--stream")
 
 
@@ -157,7 +158,8 @@ def test_an_image_goes_to_the_vision_route_as_bare_base64(
     assert body["model"] == "glm-4.1v-thinking-flash"
     [image] = [part for part in body["messages"][1]["content"] if part["type"] == "image_url"]
     assert base64.b64decode(image["image_url"]["url"]) == PNG
-    assert (outcome.rows[0].queue_id, outcome.rows[0].worker) == ("q_glm_vision_free", "structured")
+    [row] = outcome.rows
+    assert (row.queue_id, row.worker, row.images) == ("q_glm_vision_free", "structured", 1)
 
 
 def test_only_the_providers_own_key_is_sent(

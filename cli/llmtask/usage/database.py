@@ -1,6 +1,7 @@
 """What the usage log needs of a database, whichever it is: a connection that takes SQL, tries again, and our errors."""
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -61,6 +62,22 @@ class Database(Protocol):
 
     def atomic(self, work: Callable[[Connection], Found], patience_s: float) -> Found:
         """As `run`, in one transaction that keeps other writers out: all of it is done, or nothing.
+
+        Raises:
+            UsageLogError: It cannot be done.
+        """
+        ...
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files that hold its content; empty where they are somewhere else."""
+        ...
+
+    def compact(self, patience_s: float) -> bool:
+        """Give the room of what was deleted back, so that nothing of it stays anywhere.
+
+        Returns:
+            False where another program still reads what was there before.
 
         Raises:
             UsageLogError: It cannot be done.

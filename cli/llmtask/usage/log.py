@@ -77,7 +77,8 @@ class UsageLog:
         """Name the file; the default path where it is left out."""
         self.path = path or default_path()
         self._database: Database = SqliteDatabase(self.path)
-        self._spool = Spool(self.path)
+        self.spool = Spool(self.path)
+        """The rows that wait for it."""
         self._patience_s = _PATIENCE_S
 
     @property
@@ -123,12 +124,12 @@ class UsageLog:
 
     def drain(self) -> None:
         """Take in the rows that wait in the spool; a UsageLogWarning says why one has to wait on."""
-        files = self._spool.files()
+        files = self.spool.files()
         if not files:
             return
         try:
             problems = self._database.atomic(lambda connection: _drained(connection, files), _PATIENCE_S)
-            self._spool.remove(file for file, problem in problems.items() if not problem)
+            self.spool.remove(file for file, problem in problems.items() if not problem)
             complaints = [problem for problem in problems.values() if problem]
         except UsageLogError as error:
             count = len({file.name.partition(".")[0] for file in files})
@@ -193,6 +194,27 @@ class UsageLog:
         """
         self.atomic(lambda _: None)
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is anything to read."""
+        return self._database.exists
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files that hold it, its spool's not among them; empty where they are somewhere else."""
+        return self._database.files
+
+    def compact(self) -> bool:
+        """Give the room of what was deleted back, so that nothing of it stays anywhere; others wait meanwhile.
+
+        Returns:
+            False where another program still reads what was there before.
+
+        Raises:
+            UsageLogError: It cannot be done.
+        """
+        return self._database.compact(_BUSY_S)
+
     def close(self) -> None:
         """Close it; the next use opens it again."""
         self._database.close()
@@ -208,7 +230,7 @@ class UsageLog:
                 self._write(row)
         except UsageLogError as error:
             try:
-                return f"this call's row waits in {self._spool.put(row)}: {error}"
+                return f"this call's row waits in {self.spool.put(row)}: {error}"
             except OSError as spool_error:
                 reason = spool_error.strerror or type(spool_error).__name__
                 return f"this call was not logged, and its row can wait nowhere ({reason}): {text(row)}; {error}"
@@ -237,11 +259,13 @@ _values = attrgetter(*COLUMNS)  # astuple copies each value
 
 
 def _bound(row: UsageRow) -> tuple[Any, ...]:
-    """A row's values for SQLite, which takes no lone surrogates; arguments that are no UTF-8 bring some."""
-    return tuple(
-        value if not isinstance(value, str) or value.isascii() else value.encode(errors="backslashreplace").decode()
-        for value in _values(row)
-    )
+    """A row's values as the log holds them."""
+    return tuple(stored(value) if isinstance(value, str) else value for value in _values(row))
+
+
+def stored(text: str) -> str:
+    """A text as the log holds it: SQLite takes no lone surrogates, and arguments that are no UTF-8 bring some."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 def _problem(connection: Connection, file: Path) -> str:

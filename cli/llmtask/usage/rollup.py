@@ -105,14 +105,26 @@ def tables(
         f"PRIMARY KEY (level, period, group_id, error_class)){options}",
         f"CREATE TABLE usage_users (period {number} NOT NULL, user_id TEXT NOT NULL, group_id {number} NOT NULL, "
         f"{counted}, PRIMARY KEY (period, user_id, group_id)){options}",
+        f"CREATE TABLE usage_gaps (first {number} NOT NULL, last {number} NOT NULL)",
     ]
 
 
 TABLES = ("usage_groups", "usage_sums", "usage_marks", "usage_errors", "usage_users")
+GAPS = "usage_gaps"
+"""Hours, from the first to the last, of which the rollup knows more than the rows: rows of theirs were removed."""
 
 
 class Writer:
-    """Writes the statements that count a row, or take it back."""
+    """Writes the statements that count a row, or take it back; what else is not the same in every database."""
+
+    text_columns = (
+        "SELECT m.name, p.name FROM sqlite_master m JOIN pragma_table_info(m.name) p "
+        "WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite!_%' ESCAPE '!' AND p.type = 'TEXT' "
+        "UNION ALL SELECT 'sqlite_master', name FROM pragma_table_info('sqlite_master') WHERE type = 'TEXT'"
+    )
+    """SQL: table and column of everything that holds text."""
+    overwriting = "PRAGMA secure_delete = ON"
+    """SQL: what this connection deletes from now on is overwritten."""
 
     def __init__(self, seconds: str) -> None:
         """Take SQL for an instant's seconds since 1970, of `{at}`, the text of it."""
@@ -193,6 +205,11 @@ class Writer:
             f"INSERT INTO usage_users (period, user_id, group_id, {names}) SELECT {self.period('r.created_at', DAY)}, "
             f"{word('user_id', 'r.')}, g.id, {totals} {source} GROUP BY 1, 2, 3"
         )
+
+    def uncounted(self) -> tuple[str, str]:
+        """Two statements for one transaction: rows that are deleted between them stay in the rollup."""
+        name = "usage_rollup_delete"
+        return f"DROP TRIGGER {name}", next(one for one in sqlite_triggers() if f" {name} " in one)
 
     def seconds(self, at: str) -> str:
         """SQL: the seconds of an instant since 1970."""

@@ -73,6 +73,14 @@ class Spool:
                 found += [Path(one.path) for one in os.scandir(folder) if one.name.endswith(".json")]
         return sorted(found, key=lambda file: file.name)
 
+    def all_files(self) -> list[Path]:
+        """All files of its folders, those that hold no row and those that are being written included."""
+        found: list[Path] = []
+        for folder in (self.beside, self.elsewhere):
+            with suppress(OSError):
+                found += [Path(one.path) for one in os.scandir(folder) if one.is_file()]
+        return sorted(found)
+
     def remove(self, files: Iterable[Path]) -> None:
         """Delete files whose rows are in the log, and the folders where they were the last."""
         folders = set()
@@ -136,7 +144,16 @@ def read(file: Path) -> UsageRow:
     """
     import json
 
-    values = json.loads(file.read_bytes())
+    return from_json(json.loads(file.read_bytes()))
+
+
+def from_json(values: Any) -> UsageRow:
+    """The row in what JSON says.
+
+    Raises:
+        NewerRowError: It has a column that this release does not know.
+        ValueError: It is no row.
+    """
     if isinstance(values, dict) and (unknown := values.keys() - _KINDS.keys()):
         raise NewerRowError(*sorted(unknown))
     try:

@@ -74,6 +74,32 @@ class SqliteDatabase:
 
         return self.run(together, patience_s)
 
+    @property
+    def files(self) -> list[Path]:
+        """The file and those beside it that SQLite keeps for it, as far as there are any."""
+        real = os.path.realpath(self.path)  # SQLite names them after it
+        names = (Path(real + end) for end in ("", "-wal", "-shm", "-journal"))
+        return [name for name in names if name.exists()]
+
+    def compact(self, patience_s: float) -> bool:
+        """Write the file anew, without what was deleted, and empty the write-ahead log.
+
+        Returns:
+            False where another program still reads what was there before, so that the write-ahead log keeps it.
+
+        Raises:
+            UsageLogError: It cannot be done: there is no room for a second file, for instance.
+        """
+        self.run(lambda connection: connection.execute("VACUUM"), patience_s)
+        until = time.monotonic() + patience_s
+        while True:
+            is_busy = self.run(
+                lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0], patience_s
+            )
+            if not is_busy or time.monotonic() > until:
+                return not is_busy
+            time.sleep(_PAUSE_S)
+
     def close(self) -> None:
         """Close the file; the next use opens it again."""
         with self._lock:
