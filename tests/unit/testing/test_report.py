@@ -15,13 +15,14 @@ from markdown_it import MarkdownIt
 
 import llmtask.testing.report as package
 from llmtask.money import Cost
+from llmtask.pages import style
+from llmtask.pages.inert import one_line, visible
 from llmtask.testing.checks import CheckResult
 from llmtask.testing.compare import compare
 from llmtask.testing.report import html_page, markdown
 from llmtask.testing.report.answers import differing, marked_json
 from llmtask.testing.report.cases import shown_cases
 from llmtask.testing.report.comment import code
-from llmtask.testing.report.inert import one_line, visible
 from llmtask.testing.report.plots import plots
 from llmtask.testing.report.words import WORDS, amount, percent, say
 from llmtask.testing.run import ItemResult, Outcome, Run
@@ -384,7 +385,7 @@ def test_one_line_is_cut_where_it_is_too_long() -> None:
 
 def colours() -> Iterator[dict[str, str]]:
     """The palette in light and in dark."""
-    css = (FOLDER / "page.css").read_text(encoding="utf-8")
+    css = style(FOLDER / "page.css")
     pairs = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", css)
     for side in (1, 2):
         yield {pair[0]: pair[side] for pair in pairs}

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
+from llmtask.pages.inert import cut, visible
 from llmtask.testing.checks import CheckResult
-from llmtask.testing.report.inert import cut, visible
 
 _MOST_LINES = 600  # that are compared: it takes up to their product in time
 _MOST_COMPARED = 20_000  # characters of an answer beside another

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
+from llmtask.pages.inert import MOST_CHARACTERS, visible
 from llmtask.testing.checks import CheckResult
 from llmtask.testing.report.answers import json_text
-from llmtask.testing.report.inert import MOST_CHARACTERS, visible
 from llmtask.testing.run import ItemKey, ItemResult, Outcome, Sample
 from llmtask.testing.summary import SCHEMA
 

@@ -4,9 +4,9 @@ import html
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from llmtask.pages.inert import one_line
 from llmtask.testing.compare import Change, Comparison, Moved, Verdict
 from llmtask.testing.report import words
-from llmtask.testing.report.inert import one_line
 from llmtask.testing.report.verdict import GLYPHS, MANY, Missing, examples, missing, sentences
 from llmtask.testing.report.words import Language, say
 from llmtask.testing.run import Outcome, Run

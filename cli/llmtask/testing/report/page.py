@@ -1,7 +1,5 @@
 """A run as one HTML page that needs nothing else: no network, no fonts, and no script for reading."""
 
-import base64
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from llmtask import pages
 from llmtask.money import sums
+from llmtask.pages.inert import cut, one_line, visible
 from llmtask.testing.compare import Change, Comparison, Moved
 from llmtask.testing.compare.pairing import pair_up
 from llmtask.testing.report import answers, words
 from llmtask.testing.report.cases import BUDGET, ShownCase, failures, shown_cases
-from llmtask.testing.report.inert import cut, one_line, visible
 from llmtask.testing.report.plots import change_track, plots
 from llmtask.testing.report.verdict import GLYPHS, MANY, examples, missing, sentences
 from llmtask.testing.report.words import Language
@@ -58,7 +57,7 @@ def html_page(
     columns = _by_model(found.columns)
     cases = shown_cases(run.items, budget)
     links = {(one.item.key.suite, one.item.key.name): one.id for case in cases for one in case.items}
-    texts = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    texts = (pages.style(_FOLDER / "page.css"), (_FOLDER / "page.js").read_text(encoding="utf-8"))
     style, script = map(Markup, texts)  # our own files
     return (
         _environment()
@@ -79,7 +78,7 @@ def html_page(
             language=language,
             style=style,
             script=script,
-            policy=_policy(style, script),
+            policy=pages.policy(style, script),
         )
     )
 
@@ -90,16 +89,6 @@ def _by_model(columns: Iterable[Column]) -> list[Column]:
     for column in columns:
         models.setdefault(column.model_id, []).append(column)
     return [column for found in models.values() for column in found]
-
-
-def _policy(style: str, script: str) -> str:
-    """What a browser lets the page do: show itself. Only our style and script, by their hashes, so nothing injected."""
-    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
-    style_hash, script_hash = (f"'sha256-{found}'" for found in hashes)
-    return (
-        f"default-src 'none'; style-src {style_hash}; script-src {script_hash}; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
 
 
 @cache
