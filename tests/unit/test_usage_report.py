@@ -285,3 +285,9 @@ def test_a_bound_long_ago_still_sorts_before_the_calls(log: UsageLog) -> None:
     call(log)
     assert report(log, Query(since=instant("0700-01-01", NOW))).total.calls == 1
     assert report(log, Query(until=instant("0700-01-01", NOW))).total.calls == 0
+
+
+def test_a_value_of_bytes_that_are_no_text_is_a_value_like_others(log: UsageLog) -> None:
+    call(log, model_id="deepseek\udc80")
+    call(log)
+    assert report(log, Query(where={"model": ("deepseek\udc80",)})).total.calls == 1

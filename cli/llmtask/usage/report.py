@@ -59,6 +59,8 @@ class Query:
     """Whose hours, days, weeks and months they are; the local time zone's where it is left out."""
     marks: bool = True
     """Whether to bring latencies and errors."""
+    errors: bool = False
+    """Whether to bring errors where latencies are left out."""
 
     @property
     def time(self) -> Time | None:
@@ -113,12 +115,11 @@ def report(log: UsageLog, query: Query | None = None) -> Report:
         count, tokens, output, estimated = map(int, found)
         part = Summary(calls=count, unfinished=count, input_tokens=tokens, output_tokens=output, estimated=estimated)
         group(keys).add(part)
-    if query.marks:
-        for keys, kind, mark, calls in reader.marks():
-            one = group(keys)
-            (one.latencies if kind == rollup.LATENCY else one.first_tokens)[int(mark)] += int(calls)
-        for keys, error_class, calls in reader.errors():
-            group(keys).errors[error_class] += int(calls)
+    for keys, kind, mark, calls in reader.marks():
+        one = group(keys)
+        (one.latencies if kind == rollup.LATENCY else one.first_tokens)[int(mark)] += int(calls)
+    for keys, error_class, calls in reader.errors():
+        group(keys).errors[error_class] += int(calls)
     called = [one for one in groups.values() if one.calls]
     total = Summary(("total",))
     for one in called:
@@ -167,7 +168,7 @@ class _Reader:
 
     def marks(self) -> Iterator[tuple[Any, ...]]:
         """Keys, kind, mark and calls."""
-        if self._has_user and "user" not in self._query.where:
+        if not self._query.marks or (self._has_user and "user" not in self._query.where):
             return
         for part, offset_s in self._edges() if self._has_user else self._parts():
             if isinstance(part, Periods):
@@ -181,7 +182,8 @@ class _Reader:
 
     def errors(self) -> Iterator[tuple[Any, ...]]:
         """Keys, class of failure and calls."""
-        if self._has_user and "user" not in self._query.where:
+        wanted = self._query.marks or self._query.errors
+        if not wanted or (self._has_user and "user" not in self._query.where):
             return
         for part, offset_s in self._edges() if self._has_user else self._parts():
             if isinstance(part, Periods):
