@@ -18,7 +18,8 @@ import llmtask.view.usage_page as package
 from llmtask.pages import embedded
 from llmtask.usage import Query, UsageLog, UsageRow, report, timestamp
 from llmtask.view.usage_page import usage_page
-from llmtask.view.usage_page.data import COUNTS, Limits, document
+from llmtask.view.usage_page.cells import Limits
+from llmtask.view.usage_page.data import COUNTS, document
 from llmtask.view.usage_page.words import WORDS
 from tests.unit.testing.test_report import HOSTILE, Page
 
@@ -164,12 +165,31 @@ def test_a_year_is_told_by_the_day_and_ten_years_by_the_month(log: UsageLog) -> 
     assert (found["unit"], found["periods"][0], found["periods"][-1]) == ("month", "2016-11", "2026-11")
 
 
-def test_a_log_that_is_too_large_is_told_by_the_week_and_says_so(log: UsageLog) -> None:
-    traffic(log, days=20)
-    cells = len(list(rows(document(log, Query(zone=UTC), NOW)["cube"])))
-    found = document(log, Query(zone=UTC), NOW, Limits(cells=cells - 1))
-    assert (found["unit"], found["periods"][-1]) == ("week", "2026-W48")
-    assert total(found, "calls") == report(log).total.calls
+@pytest.mark.parametrize(
+    ("most", "unit", "words"),
+    [
+        (200, "day", 8),
+        (100, "day", 4),
+        (70, "day", 2),
+        (39, "week", 8),
+        (31, "week", 4),
+        (15, "week", 2),
+        (7, "month", 4),
+        (3, "month", 2),
+        (1, "month", 1),
+    ],
+)
+def test_a_log_that_is_too_large_is_told_by_fewer_words_and_longer_times(
+    log: UsageLog, most: int, unit: str, words: int
+) -> None:
+    """Of 20 days, 2 prompts, 2 locales, 2 tasks and 1 model."""
+    for day, prompt, locale, task in product(range(20), "ab", ("zh", "en"), ("job_match", "judge")):
+        call(log, NOW - timedelta(days=day), prompt_hash=prompt, locale=locale, task_template_id=task)
+    found = document(log, Query(zone=UTC), NOW, Limits(cells=most))
+    assert (found["unit"], len(found["words"]), found["coarse"]) == (unit, words, unit != "day")
+    assert len(found["dropped"]) == 8 - words
+    assert len(list(rows(found["cube"]))) <= most
+    assert total(found, "calls") == 160
 
 
 def test_values_beyond_the_largest_are_others_and_none_is_lost(log: UsageLog) -> None:
@@ -191,12 +211,14 @@ def test_values_are_folded_further_until_the_cells_fit(log: UsageLog) -> None:
     assert total(found, "calls") == 40
 
 
-@pytest.mark.parametrize(("marks", "bits", "words"), [(100, 7, 9), (99, 5, 9), (29, 7, 8), (19, 5, 8), (4, 4, 1)])
+@pytest.mark.parametrize(
+    ("marks", "bits", "words"), [(200, 7, 9), (199, 5, 9), (49, 7, 8), (39, 5, 8), (19, 5, 2), (4, 4, 1)]
+)
 def test_latencies_are_told_in_coarser_steps_and_then_for_the_whole_span(
     log: UsageLog, marks: int, bits: int, words: int
 ) -> None:
     for number in range(200):
-        call(log, NOW - timedelta(days=number % 10), latency_ms=1024 + 8 * (number // 10), model_id=f"m{number % 2}")
+        call(log, NOW - timedelta(days=number % 10), latency_ms=1024 + 16 * (number // 10), model_id=f"m{number % 2}")
     found = document(log, Query(zone=UTC), NOW, Limits(marks=marks))["latencies"]
     assert (found["bits"], len(found["by"])) == (bits, words)
     assert sum(sum(numbers[1::2]) for _, numbers in rows(found)) == 200

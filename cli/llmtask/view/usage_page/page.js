@@ -415,7 +415,8 @@
 
   function notes() {
     const said_ = [t("exact")];
-    if (data.unit === "week" || data.unit === "month") said_.push(t("coarse", { by: byUnit() }));
+    if (data.coarse) said_.push(t("coarse", { by: byUnit() }));
+    if (data.dropped.length) said_.push(t("dropped", { words: data.dropped.map(inPhrase).join(", ") }));
     for (const one of data.words) if (one.folded) said_.push(t("folded", { word: t(one.word), kept: one.values.length, count: one.folded }));
     return h("section", { class: "notes" }, h("h2", {}, t("notes")), h("ul", {}, said_.map((text) => h("li", {}, text))));
   }

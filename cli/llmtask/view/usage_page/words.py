@@ -164,6 +164,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "The log is too large to be shown by day on one page: it is shown {by}.",
         "日志过大，无法在一页中按日显示：现{by}显示。",
     ),
+    "dropped": (
+        "The log is too large to be filtered by {words} on one page; a shorter span, or usage report, is not.",
+        "日志过大，无法在一页中按{words}筛选；可缩短时间范围，或用 usage report 查看。",
+    ),
     "notes": ("About the numbers", "关于这些数字"),
     "exact": (
         "Costs are as they were fixed at the time of each call; sums are exact to a billionth.",
