@@ -17,6 +17,7 @@ import pytest
 import llmtask.view.usage_page as package
 from llmtask.pages import embedded
 from llmtask.usage import Query, UsageLog, UsageRow, report, timestamp
+from llmtask.usage.rollup import middle
 from llmtask.view.usage_page import usage_page
 from llmtask.view.usage_page.cells import Limits
 from llmtask.view.usage_page.data import COUNTS, document
@@ -132,8 +133,8 @@ def test_latencies_and_failures_are_the_reports(log: UsageLog) -> None:
                 for mark, calls in zip(numbers[::2], numbers[1::2], strict=True):
                     if places["model"] == place:
                         marks[mark] = marks.get(mark, 0) + calls
-            assert marks == dict(getattr(one, name))
-        assert (found[name]["bits"], found[name]["by"][0]) == (7, "period")
+            assert marks == {round(middle(mark)): calls for mark, calls in getattr(one, name).items()}
+        assert (found[name]["error"], found[name]["by"][0]) == (0.01, "period")
     failed = sum(sum(numbers[1::2]) for _, numbers in rows(found["errors"]))
     assert found["classes"] == ["timeout"]
     assert failed == report(log).total.errors["timeout"] > 0
@@ -212,16 +213,22 @@ def test_values_are_folded_further_until_the_cells_fit(log: UsageLog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("marks", "bits", "words"), [(200, 7, 9), (199, 5, 9), (49, 7, 8), (39, 5, 8), (19, 5, 2), (4, 4, 1)]
+    ("marks", "error", "words"),
+    [(200, 0.01, 9), (199, 0.04, 9), (49, 0.01, 8), (39, 0.04, 8), (19, 0.04, 2), (4, 0.07, 1)],
 )
 def test_latencies_are_told_in_coarser_steps_and_then_for_the_whole_span(
-    log: UsageLog, marks: int, bits: int, words: int
+    log: UsageLog, marks: int, error: float, words: int
 ) -> None:
+    latencies = [round(1000 * 1.025**step) for step in range(20)]
     for number in range(200):
-        call(log, NOW - timedelta(days=number % 10), latency_ms=1024 + 16 * (number // 10), model_id=f"m{number % 2}")
+        call(log, NOW - timedelta(days=number % 10), latency_ms=latencies[number // 10], model_id=f"m{number % 2}")
     found = document(log, Query(zone=UTC), NOW, Limits(marks=marks))["latencies"]
-    assert (found["bits"], len(found["by"])) == (bits, words)
-    assert sum(sum(numbers[1::2]) for _, numbers in rows(found)) == 200
+    assert (found["error"], len(found["by"])) == (error, words)
+    told = [one for _, numbers in rows(found) for one in zip(numbers[::2], numbers[1::2], strict=True)]
+    assert sum(calls for _, calls in told) == 200
+    ordered = sorted(value for value, calls in told for _ in range(calls))
+    exact = sorted(latencies * 10)
+    assert all(abs(said - true) <= error * true + 0.5 for said, true in zip(ordered, exact, strict=True))  # whole ms
 
 
 def test_conditions_and_span_of_the_query_hold(log: UsageLog) -> None:

@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
+from math import floor, log
 from typing import Any
 
 from llmtask.pages.inert import one_line
 from llmtask.usage import Query, Summary, UsageLog, Word, report
+from llmtask.usage.rollup import middle
 from llmtask.view.usage_page.axis import Unit, axes
 from llmtask.view.usage_page.cells import DIMENSIONS, LIMITS, Cells, Key, Limits, Values, finest, folded
 
@@ -34,6 +36,8 @@ COUNTS = (
 _MODELS: tuple[Word, ...] = ("model", "task")
 _MOST_CALLS_BY_TIME = 2  # a log's calls for each mark that a page may have, up to which latencies are read by time
 _MOST_CALLS_BY_WORDS = 10  # likewise by all words
+_STEPS = (0, 0.06, 0.12)
+"""From one latency to the next that is told apart from it, where there are too many."""
 _LONGEST_NAME = 120  # characters
 _SAFE = 2**53  # beyond it JavaScript's numbers are not exact
 
@@ -113,26 +117,43 @@ def _marks(sources: Iterable[Cells], name: str, most: int) -> dict[str, Any]:
     """Latencies in the finest steps and by the most words of which there are not too many."""
     *_, last = sources
     for cells in sources:
-        for bits in (7, 5):
-            found = dict(_counted(cells, name, bits))
+        for step in _STEPS[:2]:
+            found = dict(_counted(cells, name, step))
             if _pairs(found.values()) <= most:
-                return _table(cells.values, cells.unit, found.items()) | {"bits": bits}
-    return _table(last.values, None, _counted(last, name, 4)) | {"bits": 4}
+                return _table(cells.values, cells.unit, found.items()) | {"error": _error(step)}
+    return _table(last.values, None, _counted(last, name, _STEPS[-1])) | {"error": _error(_STEPS[-1])}
+
+
+def _error(step: float) -> float:
+    """How far what stands for a latency may be from it: half a step, and what the rollup rounds."""
+    return round(0.01 + step / 2, 3)
 
 
 def _pairs(rows: Iterable[Sequence[int]]) -> int:
     return sum(map(len, rows)) // 2
 
 
-def _counted(cells: Cells, name: str, bits: int) -> Iterator[tuple[Key, list[int]]]:
-    """Each mark of a cell, in so many binary digits, followed by how many calls have it."""
+def _counted(cells: Cells, name: str, step: float) -> Iterator[tuple[Key, list[int]]]:
+    """The milliseconds that stand for a cell's marks, each followed by how many calls have it.
+
+    Args:
+        cells: With latencies.
+        name: `latencies` or `first_tokens`.
+        step: From one to the next, as a share of it; 0 for what the rollup has.
+    """
     for key, one in cells.sums.items():
         found: Counter[int] = Counter()
         for mark, calls in getattr(one, name).items():
-            width = 1 << max(mark.bit_length() - bits, 0)
-            found[mark // width * width] += calls
+            found[_rounded(middle(mark), step)] += calls
         if found:
             yield key, [number for pair in sorted(found.items()) for number in pair]
+
+
+def _rounded(value: float, step: float) -> int:
+    if not step or value < 1:
+        return round(value)
+    middle_of_step: float = (1 + step) ** (floor(log(value, 1 + step)) + 0.5)
+    return round(middle_of_step)
 
 
 def _errors(cells: Cells, words: Cells, limits: Limits) -> dict[str, Any]:

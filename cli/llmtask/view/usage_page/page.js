@@ -237,8 +237,8 @@
     const rate = total.failureRate;
     tiles.push(tile(t("valid"), "valid", percent(rate === null ? null : 1 - rate), t("valid_note", { failed: total.get("failed"), repaired: count(total.get("repaired")) }), periods.map((one) => one.ended - one.get("failed")), String(total.get("failed"))));
     const { all } = usage.marked(usage.latencies, "model");
-    const p50 = usage.percentile(all, 0.5, usage.latencies.bits);
-    tiles.push(tile(`${t("latency")} p50`, "latency", duration(p50), `p95 ${duration(usage.percentile(all, 0.95, usage.latencies.bits))} · p99 ${duration(usage.percentile(all, 0.99, usage.latencies.bits))}`, [], String(p50)));
+    const p50 = usage.percentile(all, 0.5);
+    tiles.push(tile(`${t("latency")} p50`, "latency", duration(p50), `p95 ${duration(usage.percentile(all, 0.95))} · p99 ${duration(usage.percentile(all, 0.99))}`, [], String(p50)));
     tiles.push(tile(t("tokens"), "tokens", compact(total.tokens), t("tokens_note", { input: compact(total.get("input_tokens")), output: compact(total.get("output_tokens")) }), periods.map((one) => one.tokens), String(total.tokens)));
     tiles.push(tile(t("hit_share"), "hits", percent(total.hitShare), data.currencies.map((currency, at) => short(total.get(`saved.${at}`), currency)).join(" + ") + (data.currencies.length ? ` ${t("saved_short").toLowerCase()}` : ""), periods.map((one) => one.get("cached_tokens")), String(total.get("cached_tokens"))));
     const warnings = ["unpriced", "unfinished", "estimated"].filter((name) => total.get(name)).map((name) => t(name, { count: total.get(name) }));
@@ -306,13 +306,13 @@
     if (!items.length) return card(title, note, h("p", { class: "nothing" }, t("no_latency")));
     const together = new Map();
     for (const [, marks] of items) for (const [mark, calls] of marks) together.set(mark, (together.get(mark) || 0) + calls);
-    const axis = drawing.decades(usage.percentile(together, 0.003, source.bits), usage.percentile(together, 0.999, source.bits));
-    const shares = (marks) => [0.5, 0.95, 0.99].map((share) => usage.percentile(marks, share, source.bits));
+    const axis = drawing.decades(usage.percentile(together, 0.003), usage.percentile(together, 0.999));
+    const shares = (marks) => [0.5, 0.95, 0.99].map((share) => usage.percentile(marks, share));
     const line = (name, tone_, marks, height, attributes) => {
       const [p50, p95, p99] = shares(marks);
       const label = t("spread_said", { name, calls: count(size(marks)), p50: duration(p50), p95: duration(p95), p99: duration(p99) });
       return [attributes ? button(attributes.key, { class: "name", "aria-pressed": String(attributes.pressed), title: name }, h("i", { class: `dot ${tone_}`, "aria-hidden": "true" }), h("bdi", {}, name)) : h("span", { class: "name" }, name),
-        drawing.spread({ marks, bits: source.bits, axis, tone: tone_, height, label, p50, p95 }),
+        drawing.spread({ marks, axis, tone: tone_, height, label, p50, p95 }),
         h("span", { class: "num p" }, duration(p50)), h("span", { class: "num p" }, duration(p95)), h("span", { class: "num p" }, duration(p99))];
     };
     const wanted = filters.get(word);
@@ -325,7 +325,7 @@
     const notes = missing.length ? h("p", { class: "warning" }, t("not_split", { words: missing.join(", ") })) : "";
     const head = h("div", { class: "spread-head", "aria-hidden": "true" }, h("span"), drawing.ruler(axis), ["p50", "p95", "p99"].map((name) => h("span", { class: "num" }, name)));
     const every = all.size && items.length > 1 ? h("ul", { class: "rows all" }, h("li", {}, line(t("total"), "plain", all, 40))) : "";
-    return card(title, `${note} ${t("precision", { error: `${(100 / 2 ** source.bits).toFixed(1)}%` })}`, notes, h("div", { class: "spreads" }, head, every, ...list), table(key, title, () => ({
+    return card(title, `${note} ${t("precision", { error: percent(source.error) })}`, notes, h("div", { class: "spreads" }, head, every, ...list), table(key, title, () => ({
       head: [t(word), t("calls"), "p50", "p95", "p99"],
       rows: items.map(([place, marks]) => [nameOf(word, place), count(size(marks)), ...shares(marks).map(duration)]),
     })));

@@ -280,10 +280,10 @@ const drawing = (() => {
   const roundDuration = (ms) => (ms < 1000 ? `${ms} ms` : `${count(ms / 1000)} s`);
 
   // How calls spread over time, one row.
-  function spread({ marks, bits, axis, tone, height, label, p50, p95 }) {
+  function spread({ marks, axis, tone, height, label, p50, p95 }) {
     const bins = 64;
     const found = new Float64Array(bins);
-    for (const [mark, calls] of marks) found[Math.min(Math.floor(axis.place(usage.middle(mark, bits)) * bins), bins - 1)] += calls;
+    for (const [mark, calls] of marks) found[Math.min(Math.floor(axis.place(mark) * bins), bins - 1)] += calls;
     const most = Math.max(...found);
     let path = "";
     found.forEach((calls, at) => {

@@ -48,7 +48,7 @@ const usage = (() => {
       const places = columns.map((column) => (column < 0 ? -1 : group[column]));
       for (const [period, ...numbers] of table.rows[at]) found.push({ period, places, value: read(numbers) });
     });
-    return { rows: found, by: new Set(table.by), bits: table.bits };
+    return { rows: found, by: new Set(table.by), error: table.error };
   }
 
   const pairs = (numbers) => numbers;
@@ -138,20 +138,15 @@ const usage = (() => {
     return { total, periods };
   }
 
-  // The value that stands for a mark, and the nearest rank of a share: as the report has them.
-  function middle(mark, bits) {
-    const length = mark > 0 ? Math.floor(Math.log2(mark)) + 1 : 0;
-    return mark + (2 ** Math.max(length - bits, 0) - 1) / 2;
-  }
-
-  function percentile(marks, share, bits) {
+  // The nearest rank of a share, as the report has it.
+  function percentile(marks, share) {
     let total = 0;
     for (const calls of marks.values()) total += calls;
     if (!total) return null;
     let rank = Math.max(Math.ceil(Math.floor(share * total * 1e6) / 1e6), 1);
     for (const [mark, calls] of [...marks].sort((one, other) => one[0] - other[0])) {
       rank -= calls;
-      if (rank <= 0) return middle(mark, bits);
+      if (rank <= 0) return mark;
     }
     return null;
   }
@@ -160,6 +155,6 @@ const usage = (() => {
   for (const row of cube.rows) whole.add(row.value);
   return {
     data, words, dimensions, filters, whole, cellOf, Sum, latencies, firstTokens, errors,
-    summed, marked, failed, middle, percentile,
+    summed, marked, failed, percentile,
   };
 })();

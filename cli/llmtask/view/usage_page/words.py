@@ -110,7 +110,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "How soon a streamed answer began; calls that were not streamed are in none.",
         "流式回答多久开始；非流式调用不计入。",
     ),
-    "precision": ("Within {error} of the true value.", "误差不超过 {error}。"),
+    "precision": ("Within {error} of the true values.", "误差不超过 {error}。"),
     "not_split": (
         "The log is too large for this page to tell these apart by {words}: filters by it don't reach this plot.",
         "日志过大，此图无法按{words}区分：相应的筛选对此图无效。",
