@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from html import escape
 from typing import Any
 
 from llmtask.usage import Line, Statement
@@ -238,7 +239,10 @@ def _in_brackets(text: str) -> str:
 
 def _code(text: str) -> str:
     """A name as code: nothing in it is markup, and nobody is mentioned by it."""
-    text = " ".join(harmless(text).replace("|", "\\|").split()) or " "
+    text = " ".join(harmless(text).split()) or " "
+    if "\\|" in text:  # where a backslash stands before it, nothing keeps a bar from ending the cell but an entity
+        return f"<code>{escape(text).replace('|', '&#124;')}</code>"
+    text = text.replace("|", "\\|")
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
     space = " " if text[0] == "`" or text[-1] == "`" else ""
     return f"{fence}{space}{text}{space}{fence}"
