@@ -555,3 +555,43 @@ def test_by_user_there_are_latencies_of_users_that_are_named(command: Command, l
     assert outcome.stderr == "latencies and errors are known by user only of users that --user names\n"
     assert "p50" not in outcome.stdout
     assert "p50" in command("usage", "report", "--by", "user", "--user", "ann").stdout
+
+
+@pytest.mark.parametrize(("locale", "language"), [("zh_CN.UTF-8", "zh"), ("de_DE.UTF-8", "en"), ("", "en")])
+def test_a_page_is_written_of_the_calls_that_were_asked_for(
+    command: Command, log: UsageLog, work: Path, monkeypatch: pytest.MonkeyPatch, locale: str, language: str
+) -> None:
+    monkeypatch.setenv("LC_ALL", locale)
+    monkeypatch.delenv("LC_MESSAGES", raising=False)
+    monkeypatch.delenv("LANG", raising=False)
+    log.record(row(model_id="wanted"))
+    log.record(row(model_id="other"))
+    outcome = command("usage", "report", "--model", "wan*", "--since", "1d", "--html", "page.html")
+    assert (outcome.code, outcome.stdout, outcome.stderr) == (ExitCode.DONE, "", "wrote page.html\n")
+    page = (work / "page.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert f'<html lang="{language}' in page
+    assert "wanted" in page
+    assert (
+        "other" not in re.sub(r"<(script|style)(?! type)[^>]*>.*?</\1>", "", page, flags=re.DOTALL).split("</table>")[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--html", "."], "--html '.': is a folder; name a file in it"),
+        (["--html", "none/page.html"], "--html 'none/page.html': its folder is missing; make it first"),
+        (["--html", "page.html", "--format", "csv"], "leave --format out"),
+        (
+            ["--html", "p.html", "--since", "7d", "--compare", "previous", "--currency", "CNY"],
+            "--compare and --currency",
+        ),
+        (["--html", "/dev/full"], "cannot be written (No space left on device)"),
+    ],
+)
+def test_a_page_that_cannot_be_is_refused(command: Command, log: UsageLog, argv: list[str], said: str) -> None:
+    log.record(row())
+    outcome = command("usage", "report", *argv)
+    assert (outcome.code, outcome.stdout) == (ExitCode.USAGE, "")
+    assert said in outcome.stderr
