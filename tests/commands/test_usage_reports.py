@@ -23,7 +23,7 @@ from llmtask.errors import ExitCode
 from llmtask.rates.cache import store
 from llmtask.usage import UsageLog, UsageRow, new_id, timestamp
 from llmtask.view.console import stderr, stdout
-from tests.commands.conftest import Command, environment
+from tests.commands.conftest import Command, Process, environment
 
 NOW = datetime.now(UTC)
 HOSTILE = (
@@ -320,6 +320,16 @@ def test_without_rates_nothing_is_made_up(command: Command, log: UsageLog) -> No
     outcome = command("usage", "report", "--currency", "CNY")
     assert (outcome.code, outcome.stdout) == (ExitCode.USAGE, "")
     assert "`llmtask prices rates --fetch`" in outcome.stderr
+
+
+def test_an_encoding_without_signs_and_blocks_does_without_them(
+    log: UsageLog, process: Process, tmp_path: Path
+) -> None:
+    log.record(row(created_at=timestamp(NOW - timedelta(days=1))))
+    log.record(row(user_id="陈远"))
+    done = process("usage", "report", env={"LLMTASK_DB": str(tmp_path / "usage.db"), "PYTHONIOENCODING": "ascii"})
+    assert "CNY 0.0028" in done.stdout
+    assert "\\u" not in done.stdout
 
 
 def test_curves_follow_the_days(command: Command, log: UsageLog) -> None:

@@ -80,6 +80,15 @@ def _errors_named() -> Iterator[None]:
         raise UsageError(message) from error
 
 
+def can_say(text: str) -> bool:
+    """Whether stdout's encoding has it: GBK has no ¥, and where ASCII is all there are no blocks to draw with."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def room() -> int | None:
     """How many characters a line of the answer has; None in a pipe, which has no edge."""
     return stdout().width if stdout().is_terminal else None

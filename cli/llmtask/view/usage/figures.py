@@ -5,13 +5,14 @@ from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from itertools import pairwise
 
 from llmtask.money import amount_text
+from llmtask.view.console import can_say
 from llmtask.view.usage.measures import Change, Kind, Number
 
 NONE = "-"
 _MANY = 10_000  # above it, the short form of a number is in thousands
 _MOST_DIGITS, _LEAST_DIGITS = 6, 2  # after the point of an amount
 _UNITS = "kMGT"
-_BARS = "▁▂▃▄▅▆▇█"
+BLOCKS = "▁▂▃▄▅▆▇█"
 _EIGHTHS = "▏▎▍▌▋▊▉█"
 
 
@@ -48,14 +49,9 @@ def shorter(value: int) -> str:
     power = 1
     while abs(value) >= 999.5 * 1000**power and power < len(_UNITS):
         power += 1
-    size, unit = value / 1000**power, _UNITS[power - 1]
-    return (
-        f"{size:.0f}{unit}"
-        if abs(size) >= 99.95
-        else f"{size:.1f}{unit}"
-        if abs(size) >= 9.995
-        else f"{size:.2f}{unit}"
-    )
+    size = value / 1000**power
+    digits = 0 if abs(size) >= 99.95 else 1 if abs(size) >= 9.995 else 2
+    return f"{size:.{digits}f}{_UNITS[power - 1]}"
 
 
 def amounts(values: Sequence[Decimal | None], currency: str, *, short: bool = False) -> list[str]:
@@ -79,6 +75,8 @@ def amount(value: Decimal, currency: str, digits: int | None = None) -> str:
     if digits is None:
         digits = min(max(_places(value), _LEAST_DIGITS), _MOST_DIGITS)
     symbol, least = amount_text(Decimal(0), currency).removesuffix("0.00"), Decimal(1).scaleb(-digits)
+    if not can_say(symbol):
+        symbol = f"{currency} "
     if not value:
         return f"{symbol}0"
     rounded = abs(value).quantize(least, ROUND_HALF_UP)
@@ -135,7 +133,7 @@ def spark(values: Iterable[Decimal | int], cells: int) -> str:
 def _block(value: Decimal, most: Decimal) -> str:
     if value <= 0 or most <= 0:
         return " "
-    return _BARS[int((value / most * (len(_BARS) - 1)).to_integral_value(ROUND_HALF_UP))]
+    return BLOCKS[int((value / most * (len(BLOCKS) - 1)).to_integral_value(ROUND_HALF_UP))]
 
 
 def bar(value: Decimal | int, most: Decimal | int, cells: int) -> str:

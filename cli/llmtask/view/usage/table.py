@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import Literal
 
 from llmtask.usage import Day, Line, Statement, days_of
-from llmtask.view.console import draw, note, room
+from llmtask.view.console import can_say, draw, note, room
 from llmtask.view.fitting import Column, Fitted, fitted, one_line
-from llmtask.view.usage.figures import NONE, amounts, bar, changed, figure, percent, spark
+from llmtask.view.usage.figures import BLOCKS, NONE, amounts, bar, changed, figure, percent, spark
 from llmtask.view.usage.figures import amount as money
 from llmtask.view.usage.measures import BEFORE_MONEY, MEASURES, Change, Measure, change
 from llmtask.view.usage.notes import notes, unfinished
@@ -159,7 +159,7 @@ def _changed_amount(of: Callable[[Line], dict[str, Decimal]], line: Line, curren
 
 def _trend(stated: Statement, lines: Sequence[Line], of: Spark) -> Iterator[Column]:
     """A curve over the days; a bar where the lines are times themselves."""
-    if of == "none":
+    if of == "none" or not can_say(BLOCKS):
         return
     is_cost, heading, days = of == "cost", str(of), list(days_of(stated))
     if stated.query.time:
