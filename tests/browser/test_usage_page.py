@@ -1,7 +1,7 @@
 """The usage log's page in a real browser: skipped where there is none; install.sh brings one."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -80,7 +80,7 @@ def row(tab: Tab, word: str, name: str) -> str:
 def agrees(tab: Tab, summary: Summary) -> None:
     """The page says what the log does, its median latency included."""
     found = shown(tab)
-    assert {name: found[name] for name in told(summary)} == told(summary)
+    assert {name: found.get(name, "0") for name in told(summary)} == told(summary)  # no tile for what nobody paid in
     assert round(float(found["latency"])) == summary.latency(0.5)
 
 
@@ -237,6 +237,25 @@ def test_each_plot_has_words_and_its_data_in_a_table(tab: Tab, log: UsageLog) ->
     days = report(log, Query(("day",), zone=BEIJING)).groups
     said = tab.each("[data-table=over_time] tbody tr", "[one.firstChild.textContent, one.lastChild.textContent]")
     assert said == [[one.group, amount_text(one.costs["CNY"], "CNY")] for one in days]
+    cells = tab.each("[data-table=over_time] tbody tr", "one.children[1].textContent")
+    assert cells == [text for _, text in said]  # of two models one is paid in this currency
+
+
+def test_more_values_than_there_are_colours_are_others_and_can_be_asked_for(tab: Tab, tmp_path: Path) -> None:
+    log = UsageLog(tmp_path / "many.db")
+    for number in range(30):
+        call(log, NOW - timedelta(days=number), model_id=f"model-{number:02}", cost_nanos=10**9 * (number + 1))
+    tab.open(page(log))
+    assert tab.texts(".legend")[0].endswith("23 others")
+    assert len(tab.texts("[data-word-name=model]")) == 8
+    tab.click("[data-key='more:where:model']")
+    names = tab.texts("[data-word-name=model] bdi")
+    assert (len(names), "7 others" in names) == (24, True)
+    tab.click(row(tab, "model", "7 others"))
+    folded = {f"model-{number:02}" for number in range(30)} - set(names)
+    agrees(tab, wanted(log, {"model": sorted(folded)}))
+    assert "model=%E2%80%A6" in tab.ask("location.hash")
+    log.close()
 
 
 @pytest.mark.parametrize("calls", [0, 1])

@@ -16,7 +16,18 @@
   const splits = words.filter((word) => used.get(word).size > 1 || word === "model");
 
   // names and numbers
-  const tone = (place) => (place < TONES ? `s${place}` : "sx");
+  // The tones of a word's values: those that come to most of the measure have one, whatever the filters are.
+  const tones = new Map();
+  function tone(word, place) {
+    const key = `${word} ${state.measure}`;
+    if (!tones.has(key)) {
+      const sums = new Map();
+      for (const one of usage.rows(word)) sums.set(one.place, (sums.get(one.place) || 0) + numeric(one.value, state.measure));
+      const ranked = [...sums].filter(([at, sum]) => sum > 0 && at < values.get(word).values.length).sort((one, other) => other[1] - one[1] || one[0] - other[0]);
+      tones.set(key, new Map(ranked.slice(0, TONES).map(([at], rank) => [at, `s${rank}`])));
+    }
+    return tones.get(key).get(place) || "sx";
+  }
   function nameOf(dimension, place) {
     if (dimension === "period") return data.periods[place];
     const one = values.get(dimension);
@@ -153,7 +164,7 @@
   function row(list, word, place, share, value, note) {
     const wanted = filters.get(word);
     const line = button(`${list}:${word}:${place}`, { class: "row", "aria-pressed": String(wanted.has(place)), title: nameOf(word, place), "data-word-name": word, "data-place": place },
-      h("span", { class: "name" }, h("bdi", {}, nameOf(word, place))), h("span", { class: "value" }, value, note ? h("small", {}, note) : ""), drawing.bar(share, word === state.split ? tone(place) : "plain"));
+      h("span", { class: "name" }, h("bdi", {}, nameOf(word, place))), h("span", { class: "value" }, value, note ? h("small", {}, note) : ""), drawing.bar(share, word === state.split ? tone(word, place) : "plain"));
     line.addEventListener("click", () => toggle(word, place));
     return h("li", { class: wanted.size && !wanted.has(place) ? "dim" : null }, line);
   }
@@ -172,8 +183,9 @@
 
   // sections
   function meta() {
-    const first = data.periods[0];
-    const last = data.periods[data.periods.length - 1];
+    const day = (label) => (label && data.unit === "hour" ? label.slice(0, 10) : label);
+    const first = day(data.periods[0]);
+    const last = day(data.periods[data.periods.length - 1]);
     const bounds = [data.since && t("from", { since: data.since }), data.until && t("before", { until: data.until })].filter(Boolean).join(" ");
     const only = Object.entries(data.where).map(([word, wanted]) => t("only", { word: t(word), values: wanted.join(", ") || "–" }));
     const parts = [first && (first === last ? first : t("span", { first, last })), bounds, ...only, t("zone", { zone: data.zone }), t("made", { when: data.now })];
@@ -246,14 +258,20 @@
   }
 
   function seriesOf(found) {
-    const places = [...found.stack.keys()].sort((one, other) => one - other);
-    const own = places.filter((place) => place < TONES);
-    const rest = places.filter((place) => place >= TONES);
-    const series = own.map((place) => ({ place, tone: tone(place), name: nameOf(state.split, place), sums: [found.stack.get(place)] }));
+    const places = [...found.stack.keys()].filter((place) => [...found.stack.get(place).values()].some((sum) => numeric(sum, state.measure)));
+    const toned = (place) => tone(state.split, place);
+    const own = places.filter((place) => toned(place) !== "sx").sort((one, other) => toned(one).localeCompare(toned(other)));
+    const rest = places.filter((place) => toned(place) === "sx").sort((one, other) => one - other);
+    const series = own.map((place) => ({ place, tone: toned(place), name: nameOf(state.split, place), sums: [found.stack.get(place)] }));
     if (rest.length === 1) series.push({ place: rest[0], tone: "sx", name: nameOf(state.split, rest[0]), sums: [found.stack.get(rest[0])] });
     else if (rest.length) series.push({ place: null, tone: "sx", name: t("others", { count: rest.length + (rest.includes(values.get(state.split).values.length) ? Math.max(values.get(state.split).folded - 1, 0) : 0) }), sums: rest.map((place) => found.stack.get(place)) });
-    const drawn = series.map((one) => ({ ...one, values: data.periods.map((_, at) => one.sums.reduce((sum, map) => sum + numeric(map.get(at), state.measure), 0)) }));
-    return drawn.filter((one) => one.values.some(Boolean));
+    return series.map((one) => ({ ...one, values: data.periods.map((_, at) => one.sums.reduce((sum, map) => sum + numeric(map.get(at), state.measure), 0)) }));
+  }
+
+  function together(maps, at) {
+    const found = new usage.Sum();
+    for (const map of maps) if (map.has(at)) found.add(map.get(at));
+    return found;
   }
 
   function overTime(found) {
@@ -268,7 +286,7 @@
     }));
     const node = card(title, t("over_time_note", { word: inPhrase(state.split) }), plots.main.node, legend, table("over_time", title, () => ({
       head: [t(data.unit), ...series.map((one) => one.name), t("total")],
-      rows: data.periods.map((label, at) => [label, ...series.map((one) => brief(one.values[at], state.measure)), said(found.periods[at], state.measure)]),
+      rows: data.periods.map((label, at) => [label, ...series.map((one) => said(together(one.sums, at), state.measure)), said(found.periods[at], state.measure)]),
     })));
     const draw = () => plots.main.draw({
       title, series,
@@ -317,7 +335,7 @@
     };
     const wanted = filters.get(word);
     const list = folding(`spread:${key}`, items, ([place, marks]) => {
-      const made = line(nameOf(word, place), tone(place), marks, 30, { key: `${key}:${word}:${place}`, pressed: wanted.has(place) });
+      const made = line(nameOf(word, place), tone(word, place), marks, 30, { key: `${key}:${word}:${place}`, pressed: wanted.has(place) });
       made[0].addEventListener("click", () => toggle(word, place));
       return h("li", { class: wanted.size && !wanted.has(place) ? "dim" : null }, made);
     });

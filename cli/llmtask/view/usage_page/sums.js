@@ -151,10 +151,16 @@ const usage = (() => {
     return null;
   }
 
+  // All cells, each with its place of a word, whatever is filtered.
+  function rows(word) {
+    const at = words.indexOf(word);
+    return cube.rows.map((row) => ({ place: row.places[at], value: row.value }));
+  }
+
   const whole = new Sum();
   for (const row of cube.rows) whole.add(row.value);
   return {
     data, words, dimensions, filters, whole, cellOf, Sum, latencies, firstTokens, errors,
-    summed, marked, failed, percentile,
+    summed, marked, failed, percentile, rows,
   };
 })();
