@@ -535,7 +535,7 @@ def test_watch_goes_on_when_the_log_cannot_be_read_for_a_while(log: UsageLog) ->
     log.close()
     moved = log.path.with_suffix(".moved")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with started(log, "--interval", "1", "--count", "3", "--since", "1h", **pipes) as process:
+    with started(log, "--interval", "2", "--count", "3", "--since", "1h", **pipes) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert " 1 calls " in process.stdout.readline()

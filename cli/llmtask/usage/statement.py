@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from llmtask.rates import Converted  # brings the project's models, which most reports do without
     from llmtask.usage.log import UsageLog
 
-_FEW_DAYS = 62  # of more, a day of UTC is as good as one here for a curve
+_FEW_DAYS = 14  # of more, a curve has several in a block, and days of UTC, which take fewer rows, are as good
 
 Convert = Callable[[Cost, date], "Converted"]
 """Turns what was spent on a day into another currency."""
