@@ -1,5 +1,7 @@
 """What the usage log adds to a call: begin and finish, in one process and in several at once, and whole runs at once.
 
+Behind budgets (a day's and each user's month), each call is checked and held, too.
+
 python bench/log.py [--calls N] [--runs N] [--processes N]
 
 On a real file below the working folder: /tmp is memory on many systems. Every row is counted afterwards. The bound is
@@ -17,10 +19,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from llmtask import run_structured_task
+from llmtask import Tokens, load_project, run_structured_task
+from llmtask.budgets.ledger import BudgetedLog
 from llmtask.usage import UsageLog, UsageRow, new_id, timestamp
 
 BOUND_MS = 5.0
+MOST = Tokens(2000, 8192)
+BUDGETS = """
+budgets:
+  - {amount: 1000000, currency: CNY, per: day}
+  - {amount: 1000000, currency: CNY, per: month, user: "*"}
+"""
 RESUME = {"resume": (Path(__file__).parents[1] / "examples/resume.en.md").read_text(encoding="utf-8")}
 
 
@@ -28,6 +37,7 @@ def row() -> UsageRow:
     return UsageRow(
         id=new_id(),
         task_template_id="job_match",
+        user_id="alice",
         provider="deepseek",
         model_id="deepseek-chat",
         input_tokens=2000,
@@ -53,6 +63,21 @@ def writes(path: Path, count: int, start: Any, times: Any) -> None:
         begun = time.perf_counter()
         log.begin(one)
         log.finish(one)
+        found.append((time.perf_counter() - begun) * 1000)
+    times.put(found)
+
+
+def budgeted_writes(path: Path, count: int, start: Any, times: Any) -> None:
+    """As `writes`, behind two budgets that have room."""
+    ledger = BudgetedLog(load_project(path.parent), UsageLog(path))
+    ledger.begin(row(), MOST)  # opens the file
+    start.wait()
+    found = []
+    for _ in range(count):
+        one = row()
+        begun = time.perf_counter()
+        ledger.begin(one, MOST)
+        ledger.finish(one)
         found.append((time.perf_counter() - begun) * 1000)
     times.put(found)
 
@@ -107,9 +132,12 @@ def main() -> None:
     warnings.simplefilter("ignore")
     print(f"{'':30} {'median':>7} {'p95':>7} {'max ms':>8} {'s':>6} {'rows':>6} {'different':>9} {'sound':>6}")
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        (Path(folder) / "config.yaml").write_text(BUDGETS, encoding="utf-8")
         for name, work, processes, count in (
             (f"begin + finish, 1 x {given.calls}", writes, 1, given.calls),
             (f"begin + finish, {many} x {given.calls}", writes, many, given.calls),
+            (f"behind budgets, 1 x {given.calls}", budgeted_writes, 1, given.calls),
+            (f"behind budgets, {many} x {given.calls}", budgeted_writes, many, given.calls),
             (f"whole runs, 1 x {given.runs}", runs, 1, given.runs),
             (f"whole runs, {many} x {given.runs}", runs, many, given.runs),
         ):

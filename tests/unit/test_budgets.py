@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from llmtask.budgets import budgeted, standings
+from llmtask.budgets import budgeted
+from llmtask.budgets.caps import standings
 from llmtask.budgets.ledger import BudgetedLog
 from llmtask.errors import CappedError, ProjectError
 from llmtask.money import Cost, Currency
@@ -169,6 +170,7 @@ def test_what_costs_nothing_is_always_let_through(ledger: Callable[..., Budgeted
         ('user: "*"', {"user_id": "alice"}, {"user_id": "bob"}),
         ('user: "*"', {"user_id": "alice"}, {"user_id": "a*"}),
         ('user: "*"', {"user_id": "o'brien\n"}, {"user_id": 'o"brien'}),
+        ('user: "*"', {"user_id": "\udcff"}, {"user_id": "two\nlines"}),
         ('task: "*", user: "*"', {"user_id": "alice"}, {"user_id": "alice", "task_template_id": "job_summary"}),
     ],
 )
@@ -345,7 +347,7 @@ def test_a_row_that_waited_in_the_spool_counts_before_the_next_call(
     ledger: Callable[..., BudgetedLog], log: UsageLog
 ) -> None:
     held = ledger("amount: 1, currency: CNY, per: day")
-    log._spool.put(ended(row()))
+    log.spool.put(ended(row()))
     assert "¥1.00 spent" in refusal(held)
 
 

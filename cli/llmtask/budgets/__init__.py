@@ -2,18 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-from llmtask.budgets.caps import Cap, Standing, standings
-from llmtask.money import Cost
-
 if TYPE_CHECKING:
+    from llmtask.money import Cost
     from llmtask.project import Project
     from llmtask.usage import Ledger, UsageLog
 
-__all__ = ["Cap", "Standing", "budgeted", "standings"]
+__all__ = ["budgeted"]
 
 
 def budgeted(
-    project: "Project", log: "UsageLog | None", *, max_cost: Cost | None = None, total_s: float | None = None
+    project: "Project", log: "UsageLog | None", *, max_cost: "Cost | None" = None, total_s: float | None = None
 ) -> "Ledger | None":
     """The ledger that holds calls to the project's budgets; the log itself where there are none.
 

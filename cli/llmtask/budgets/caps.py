@@ -12,6 +12,7 @@ from llmtask.project import Budget, Project
 from llmtask.rates.exchange import Exchange
 from llmtask.terms import Term, term_of
 from llmtask.usage import Query, UsageLog, UsageRow, report
+from llmtask.usage.log import stored
 from llmtask.usage.report import Word
 from llmtask.usage.spent import Scope, reserved, spent
 
@@ -71,7 +72,7 @@ def _scope(budget: Budget, row: UsageRow) -> Scope | None:
     """The words that a budget names, with the call's own values; None where they don't fit."""
     scope = {}
     for word, column in _COLUMNS.items():
-        wanted, value = getattr(budget, word), getattr(row, column) or ""
+        wanted, value = getattr(budget, word), stored(getattr(row, column) or "")
         if wanted is None:
             continue
         if not value or wanted not in (EACH, value):

@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from llmtask.budgets import Standing, standings
+from llmtask.budgets.caps import Standing, standings
 from llmtask.commands.options import AsJson, Database, ProjectFolder, usage_log
 from llmtask.money import NANOS
 from llmtask.project import load_project

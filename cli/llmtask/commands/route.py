@@ -69,7 +69,7 @@ def _asked(project: Project, log: "UsageLog", task: str, user: str, service: str
     Raises:
         CappedError: It refuses the run.
     """
-    from llmtask.service import tier_for  # the whole of a run, which a route without a user saves
+    from llmtask.service.admission import tier_for  # the whole of a run, which a route without a user saves
 
     decision = tier_for(project, log, task, user, service, has_image=image)
     if decision.tier is None:

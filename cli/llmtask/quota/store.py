@@ -16,6 +16,7 @@ from llmtask.quota.shapes import Entry, Grant, Quota, What
 from llmtask.terms import term_of, when
 from llmtask.usage import UsageLog, timestamp
 from llmtask.usage.database import Connection
+from llmtask.usage.log import stored
 from llmtask.usage.spent import SKEW
 
 _Found = TypeVar("_Found")
@@ -54,7 +55,7 @@ class Quotas:
         Raises:
             UsageLogError: The log cannot be read.
         """
-        if not self._log.query("SELECT 1 FROM quotas WHERE user_id = ? LIMIT 1", (_clean(user_id),)):
+        if not self._log.query("SELECT 1 FROM quotas WHERE user_id = ? LIMIT 1", (stored(user_id),)):
             return None
         self._give_back_expired()
         return self._found(self._log.query, user_id, service_id)
@@ -66,7 +67,7 @@ class Quotas:
             UsageLogError: The log cannot be read.
         """
         self._give_back_expired()
-        where, values = (" WHERE user_id = ?", (_clean(user_id),)) if user_id is not None else ("", ())
+        where, values = (" WHERE user_id = ?", (stored(user_id),)) if user_id is not None else ("", ())
         rows = self._log.query(f"{_QUOTA}{where} ORDER BY user_id, service_id", values)
         return [self._quota(self._log.query, row) for row in rows]
 
@@ -234,9 +235,9 @@ class Quotas:
         """
         self._give_back_expired()
         wanted = (
-            _clean(user_id),
+            stored(user_id),
             int(service_id is None),
-            _clean(service_id or ""),
+            stored(service_id or ""),
             _EVERY if count is None else count,
         )
         return [Entry(*row) for row in self._log.query(_HISTORY, wanted)]
@@ -264,15 +265,15 @@ class Quotas:
 
     def _found(self, read: _Read, user_id: str, service_id: str | None) -> Quota | None:
         """The user's quota for the service, or else the one for all services."""
-        services = list(dict.fromkeys((_clean(service_id or ""), "")))
+        services = list(dict.fromkeys((stored(service_id or ""), "")))
         marks = ", ".join("?" * len(services))
         sql = f"{_QUOTA} WHERE user_id = ? AND service_id IN ({marks}) ORDER BY service_id DESC"
-        rows = read(sql, (_clean(user_id), *services))
+        rows = read(sql, (stored(user_id), *services))
         return self._quota(read, rows[0]) if rows else None
 
     def _must_find(self, connection: Connection, user_id: str, service_id: str) -> Quota:
         rows = connection.execute(
-            f"{_QUOTA} WHERE user_id = ? AND service_id = ?", (_clean(user_id), _clean(service_id))
+            f"{_QUOTA} WHERE user_id = ? AND service_id = ?", (stored(user_id), stored(service_id))
         ).fetchall()
         return self._quota(_reader(connection), rows[0])
 
@@ -281,7 +282,7 @@ class Quotas:
         connection.execute(
             "INSERT INTO quotas (user_id, service_id, unit, credit, free_runs, free_per, entries) "
             "VALUES (?, ?, ?, 0, 0, 'day', 0) ON CONFLICT (user_id, service_id) DO NOTHING",
-            (_clean(user_id), _clean(service_id), unit),
+            (stored(user_id), stored(service_id), unit),
         )
         return self._must_find(connection, user_id, service_id)
 
@@ -345,7 +346,7 @@ class Quotas:
         connection.execute("UPDATE quotas SET entries = entries + 1 WHERE user_id = ? AND service_id = ?", key)
         counted = "SELECT entries FROM quotas WHERE user_id = ? AND service_id = ?"
         [(number,)] = connection.execute(counted, key).fetchall()
-        said = (what, of.tier, of.unit, amount, self._rest(connection, of), of.period, of.run_id, _clean(why))
+        said = (what, of.tier, of.unit, amount, self._rest(connection, of), of.period, of.run_id, stored(why))
         connection.execute(_ENTER, (timestamp(self._now()), *key, number, *said))
 
     def _rest(self, connection: Connection, grant: Grant) -> int | None:
@@ -408,8 +409,3 @@ def _require_name(user_id: str) -> None:
     if not user_id:
         message = "a quota is a user's; name the user"
         raise UsageError(message)
-
-
-def _clean(text: str) -> str:
-    """A text that every database takes: arguments that are no UTF-8 bring lone surrogates."""
-    return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()

@@ -1,7 +1,7 @@
 """One run of a task: the only door to a model call."""
 
-from llmtask.service.admission import Decided, QuotaWarning, asks_quota, decide_run, tier_for
 from llmtask.service.check import check_model
+from llmtask.service.decided import Decided, QuotaWarning, asks_quota, decide_run
 from llmtask.service.plan import Plan, Planner, RunOptions, plan
 from llmtask.service.recovery import Ceiling, ceilings
 from llmtask.service.result import (
@@ -53,5 +53,4 @@ __all__ = [
     "plan",
     "run_streaming_task",
     "run_structured_task",
-    "tier_for",
 ]

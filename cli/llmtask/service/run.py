@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 from llmtask.budgets import budgeted
 from llmtask.project import Model, Project
 from llmtask.providers import Asked, Delta, open_chat
-from llmtask.service.admission import Decided, decide_run
+from llmtask.service.decided import Decided, decide_run
 from llmtask.service.plan import Candidate, Plan, RunOptions
 from llmtask.service.result import Event, ResultEvent, TaskResult
 from llmtask.service.steps import Ask, Pull, TaskRun, Wait

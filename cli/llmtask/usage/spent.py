@@ -10,6 +10,7 @@ from typing import Any
 
 from llmtask.money import Cost
 from llmtask.usage.database import Connection
+from llmtask.usage.log import stored
 from llmtask.usage.periods import Edge, Periods, cover
 from llmtask.usage.rollup import DAY, ROWS
 from llmtask.usage.row import UsageRow, timestamp
@@ -67,7 +68,8 @@ def reserved(connection: Connection, scope: Scope, since: datetime | None, now: 
 
 def reserve(connection: Connection, row: UsageRow, most: Cost, expires_at: datetime) -> None:
     """Hold the most that a call can cost until it ends."""
-    words = (row.user_id or "", row.service_id or "", row.task_template_id, row.provider, row.model_id)
+    said = (row.user_id or "", row.service_id or "", row.task_template_id, row.provider, row.model_id)
+    words = map(stored, said)
     connection.execute(
         "INSERT INTO budget_reservations (call_id, run_id, user_id, service_id, task_template_id, provider, model_id, "
         "currency, nanos, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

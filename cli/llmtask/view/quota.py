@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
-from llmtask.budgets import Standing
+from llmtask.budgets.caps import Standing
 from llmtask.money import NANOS, amount_text
 from llmtask.quota import Entry, Quota, quantity_text
 from llmtask.terms import when
