@@ -1,11 +1,14 @@
 """What every test stands on: a log and an environment of its own, and projects made of real files."""
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from llmtask.project import Project, load_project, starter_root
+from llmtask.usage import UsageLog
+from tests.postgres.server import REQUIRED, Server, programs
 
 MakeProject = Callable[..., Project]
 
@@ -35,6 +38,49 @@ def project(tmp_path: Path) -> MakeProject:
         return load_project(root)
 
     return make
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is about a log on both databases, unless it is about a file."""
+    if "place" in metafunc.fixturenames:
+        is_files = metafunc.definition.get_closest_marker("sqlite")
+        metafunc.parametrize("place", ["sqlite"] if is_files else ["sqlite", "postgres"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server; skipped where there is none, unless there has to be one."""
+    found = programs()
+    if found is None:
+        if os.environ.get(REQUIRED) == "1":
+            pytest.fail(f"{REQUIRED} is 1 and there is no PostgreSQL: tests/postgres/install.sh")
+        pytest.skip("needs PostgreSQL: tests/postgres/install.sh")
+    pytest.importorskip("psycopg")
+    server = Server(found)
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a log's file would be."""
+    return tmp_path / "usage.db"
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest) -> Path | str:
+    """Where a log is: a file's path, or the URL of a new database."""
+    if request.param == "sqlite":
+        return request.getfixturevalue("path")  # type: ignore[no-any-return]
+    return request.getfixturevalue("server").database()  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def log(place: Path | str) -> Iterator[UsageLog]:
+    """A log, in each of the databases."""
+    found = UsageLog(place)
+    yield found
+    found.close()
 
 
 @pytest.fixture

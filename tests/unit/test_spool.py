@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,19 +19,8 @@ CALLS = 200
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "usage.db"
-
-
-@pytest.fixture
-def spool(path: Path) -> Spool:
-    return Spool(path)
-
-
-@pytest.fixture
-def log(path: Path) -> Iterator[UsageLog]:
-    with closing(UsageLog(path)) as found:
-        yield found
+def spool(place: Path | str) -> Spool:
+    return Spool(place)
 
 
 def waiting(spool: Spool) -> list[UsageRow]:
@@ -42,6 +30,7 @@ def waiting(spool: Spool) -> list[UsageRow]:
 # The files
 
 
+@pytest.mark.sqlite
 def test_a_row_waits_beside_its_log_in_a_file_that_its_owner_alone_reads(spool: Spool, path: Path) -> None:
     folder = spool.put(row(id="a", user_id="支付", cost=0.5))
     assert folder == path.with_name("usage.db.spool")
@@ -58,6 +47,7 @@ def test_an_end_takes_the_place_of_its_begin(spool: Spool) -> None:
     assert waiting(spool) == [row(id="a")]
 
 
+@pytest.mark.sqlite
 def test_a_log_has_one_spool_whatever_it_is_called(spool: Spool, path: Path, tmp_path: Path) -> None:
     path.touch()
     (tmp_path / "alias.db").symlink_to(path)
@@ -74,6 +64,7 @@ def test_where_nothing_can_be_written_beside_the_log_a_row_waits_in_the_users_da
     assert waiting(second) == [], "each log has its own"
 
 
+@pytest.mark.sqlite
 def test_a_folder_that_is_removed_meanwhile_is_made_again(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     make, made = Path.mkdir, []
 
@@ -91,6 +82,7 @@ def test_a_folder_that_is_removed_meanwhile_is_made_again(spool: Spool, monkeypa
 # Into the log
 
 
+@pytest.mark.sqlite
 def test_what_waits_is_in_the_log_after_the_next_call_and_the_spool_is_gone(
     spool: Spool, log: UsageLog, path: Path
 ) -> None:
@@ -102,6 +94,7 @@ def test_what_waits_is_in_the_log_after_the_next_call_and_the_spool_is_gone(
     assert not path.with_name("usage.db.spool").exists()
 
 
+@pytest.mark.sqlite
 def test_what_waits_elsewhere_is_found_too(spool: Spool, log: UsageLog, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Spool, "beside", Path("/dev/null/nowhere"))
@@ -140,7 +133,7 @@ def test_draining_again_after_dying_before_the_files_were_deleted_changes_nothin
 
 
 def test_an_older_releases_row_gets_what_it_does_not_know_by_default(spool: Spool, log: UsageLog) -> None:
-    spool.beside.mkdir()
+    spool.beside.mkdir(parents=True)
     values = {name: value for name, value in vars_of(row(id="a")).items() if name != "repair_level"}
     (spool.beside / "a.end.json").write_text(json.dumps(values), encoding="utf-8")
     log.drain()
@@ -182,6 +175,7 @@ def test_a_file_that_holds_no_row_is_kept_aside_and_blocks_none(content: bytes, 
     log.finish(row(id="d"))  # and is warned of once
 
 
+@pytest.mark.sqlite
 def test_rows_that_cannot_be_brought_in_are_counted(spool: Spool, path: Path) -> None:
     path.write_text("no database at all", encoding="utf-8")
     for one in (row(id="a").opened(), row(id="b"), row(id="b").opened()):
@@ -190,12 +184,13 @@ def test_rows_that_cannot_be_brought_in_are_counted(spool: Spool, path: Path) ->
         UsageLog(path).drain()
 
 
+@pytest.mark.sqlite
 def test_an_empty_spool_makes_no_log(log: UsageLog, path: Path) -> None:
     log.drain()
     assert not path.exists()
 
 
-def drain_with_others(path: Path, number: int, start: Any) -> None:
+def drain_with_others(path: Path | str, number: int, start: Any) -> None:
     """What each process does: it makes calls of its own, and drains what all of them and the dead left behind."""
     log = UsageLog(path)
     start.wait()
@@ -207,13 +202,13 @@ def drain_with_others(path: Path, number: int, start: Any) -> None:
 
 
 def test_eight_processes_that_drain_at_once_bring_each_row_in_exactly_once(
-    spool: Spool, log: UsageLog, path: Path
+    spool: Spool, log: UsageLog, place: Path | str
 ) -> None:
     for number in range(CALLS):
         spool.put(row(id=f"dead.{number}").opened())
         if number % 2:
             spool.put(row(id=f"dead.{number}"))
-    in_processes(drain_with_others, path)
+    in_processes(drain_with_others, place)
     log.drain()
     found = {one.id: one.is_unfinished for one in log.latest(10_000)}
     mine = {f"{kind}.{number}.{turn}": False for kind in ("own", "late") for number in range(8) for turn in range(5)}
@@ -263,6 +258,7 @@ def test_where_nothing_at_all_can_be_written_the_warning_holds_the_row(
     assert UsageRow(**found) == ended
 
 
+@pytest.mark.sqlite
 def test_a_killed_process_leaves_the_begin_that_it_could_not_log(log: UsageLog, path: Path) -> None:
     path.mkdir()
     dying = multiprocessing.get_context("spawn").Process(target=begin_and_die, args=(path,))

@@ -2,9 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -66,13 +64,6 @@ def some_row(chance: random.Random, **said: Any) -> UsageRow:
     if values["error_class"] == "unfinished":
         values |= {"currency": None, "cost_nanos": None, "saved_nanos": None, "repair_level": None}
     return UsageRow(**values)
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[UsageLog]:
-    found = UsageLog(tmp_path / "usage.db")
-    yield found
-    found.close()
 
 
 def filled(log: UsageLog, chance: random.Random, count: int = 400) -> list[UsageRow]:

@@ -110,7 +110,7 @@ def _log(db: Database) -> Iterator[Finding]:
     except LlmtaskError as error:
         yield False, str(error)
     else:
-        yield True, f"usage log {log.path} can be written"
+        yield True, f"usage log {log.place} can be written"
 
 
 def _providers(project: Project, offline: bool) -> Iterator[Finding]:

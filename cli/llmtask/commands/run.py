@@ -147,7 +147,7 @@ def run(
             delivery.watch_and_write(execute_decided(decided, ledger, live=stream), decided.plan)
     except AnswerInvalidError as error:
         if keep:
-            note(kept(error.text, log.path.parent / "rejected"))
+            note(kept(error.text, log.folder / "rejected"))
         raise
 
 

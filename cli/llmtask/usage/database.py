@@ -4,10 +4,16 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from llmtask.errors import UsageLogError
+
 if TYPE_CHECKING:
     from llmtask.usage.rollup import Writer
 
 Found = TypeVar("Found")
+
+
+class RowRefusedError(UsageLogError):
+    """The database is there, and does not take what a row says: other rows may well be written."""
 
 
 class Cursor(Protocol):

@@ -2,14 +2,15 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from llmtask.errors import Failure, UsageLogError
 from llmtask.interrupts import held
-from llmtask.usage.database import Connection, Database
+from llmtask.usage.address import is_address
+from llmtask.usage.database import Connection, Database, RowRefusedError
 from llmtask.usage.rollup import Writer
 from llmtask.usage.row import COLUMNS, UsageRow
 from llmtask.usage.spool import NewerRowError, Spool, read, set_aside, text
@@ -23,6 +24,7 @@ DB_VARIABLE = "LLMTASK_DB"
 _BUSY_S = 5.0  # how long a command about the log waits for another writer
 _PATIENCE_S = 1.0  # how long a call's row waits for one, before the call and after it
 _IMPATIENCE_S = 0.05  # how long it waits in a process that has waited in vain
+_AT_ONCE = 500  # rows of the spool that are brought in by one transaction
 
 _Found = TypeVar("_Found")
 
@@ -40,14 +42,19 @@ _WRITE = f"""
 """
 
 
-def default_path() -> Path:
-    """Where the log is: `LLMTASK_DB`, else usage.db in the user's data folder."""
+def default_path() -> Path | str:
+    """Where the log is: `LLMTASK_DB`, a file or a database's URL, else usage.db in the user's data folder."""
     named = os.environ.get(DB_VARIABLE)
     if named:
-        return Path(named).expanduser()
+        return named if is_address(named) else Path(named).expanduser()
+    return data_folder() / "usage.db"
+
+
+def data_folder() -> Path:
+    """The user's data folder."""
     from platformdirs import user_data_path
 
-    return user_data_path("llmtask", appauthor=False) / "usage.db"
+    return user_data_path("llmtask", appauthor=False)
 
 
 class Ledger(Protocol):
@@ -73,18 +80,38 @@ class Ledger(Protocol):
 class UsageLog:
     """A usage log that is opened when it is first needed. Safe to share between threads."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        """Name the file; the default path where it is left out."""
-        self.path = path or default_path()
-        self._database: Database = SqliteDatabase(self.path)
-        self.spool = Spool(self.path)
+    path: Path | None
+    """Its file; None where it is a database on a server."""
+
+    def __init__(self, path: Path | str | None = None) -> None:
+        """Name the file, or the database by its URL; the default one where it is left out.
+
+        Raises:
+            UsageLogError: It begins as the URL of a database does, and is none.
+        """
+        named = path or default_path()
+        self._database: Database
+        if isinstance(named, str) and is_address(named):
+            from llmtask.usage.postgres import PostgresDatabase  # 2 ms that a file saves
+
+            self.path = None
+            self._database = PostgresDatabase(named)
+        else:
+            self.path = Path(named)
+            self._database = SqliteDatabase(self.path)
+        self.spool = Spool(self.path or self._database.place)
         """The rows that wait for it."""
         self._patience_s = _PATIENCE_S
 
     @property
     def place(self) -> str:
-        """Where it is, for people."""
+        """Where it is, for people: its file, or the URL of its database without the password."""
         return self._database.place
+
+    @property
+    def folder(self) -> Path:
+        """Where files about its calls belong: beside it, or in the user's data folder."""
+        return self.path.parent if self.path else data_folder()
 
     @property
     def sql(self) -> Writer:
@@ -125,18 +152,52 @@ class UsageLog:
     def drain(self) -> None:
         """Take in the rows that wait in the spool; a UsageLogWarning says why one has to wait on."""
         files = self.spool.files()
-        if not files:
-            return
-        try:
-            problems = self._database.atomic(lambda connection: _drained(connection, files), _PATIENCE_S)
-            self.spool.remove(file for file, problem in problems.items() if not problem)
-            complaints = [problem for problem in problems.values() if problem]
-        except UsageLogError as error:
-            count = len({file.name.partition(".")[0] for file in files})
-            complaints = [f"{count} {'row waits' if count == 1 else 'rows wait'} in {files[0].parent}: {error}"]
+        complaints: list[str] = []
+        while files and not complaints:
+            some, files = files[:_AT_ONCE], files[_AT_ONCE:]
+            try:
+                problems = self._drained(some)
+            except UsageLogError as error:
+                waiting = [*some, *files]
+                count = len({file.name.partition(".")[0] for file in waiting})
+                complaints.append(f"{count} {'row waits' if count == 1 else 'rows wait'} in {some[0].parent}: {error}")
+            else:
+                self.spool.remove(file for file, problem in problems.items() if not problem)
+                complaints += filter(None, problems.values())
         if complaints:
             more = f" (and {len(complaints) - 1} more)" if len(complaints) > 1 else ""
             warnings.warn(complaints[0] + more, UsageLogWarning, stacklevel=2)
+
+    def _drained(self, files: Sequence[Path]) -> dict[Path, str]:
+        """Bring the rows of files into the log, in one transaction or, where a row is refused, in one for each.
+
+        Returns:
+            What is wrong with each; empty for one that is in the log.
+
+        Raises:
+            UsageLogError: The log cannot be written.
+        """
+        problems: dict[Path, str] = {}
+        rows: dict[Path, tuple[Any, ...]] = {}
+        for file in files:
+            found = _waiting(file)
+            if isinstance(found, str):
+                problems[file] = found
+            else:
+                rows[file] = _bound(found)
+        try:
+            if rows:
+                self._database.atomic(lambda connection: connection.executemany(_WRITE, rows.values()), _PATIENCE_S)
+        except RowRefusedError as error:
+            if len(rows) > 1:
+                for file in rows:
+                    problems |= self._drained([file])
+            else:
+                reason = "holds no row of a usage log; it is kept for you to look at"
+                problems |= {file: f"{set_aside(file)} {reason}: {error}" for file in rows}
+        else:
+            problems |= dict.fromkeys(rows, "")
+        return problems
 
     def latest(self, count: int) -> list[UsageRow]:
         """The last calls, the newest first; empty where there is no log yet.
@@ -246,15 +307,6 @@ class UsageLog:
         self._patience_s = _PATIENCE_S
 
 
-def _drained(connection: Connection, files: Iterable[Path]) -> dict[Path, str]:
-    """Bring the rows of files into the log.
-
-    Returns:
-        What is wrong with each; empty for one that is in the log.
-    """
-    return {file: _problem(connection, file) for file in files}
-
-
 _values = attrgetter(*COLUMNS)  # astuple copies each value
 
 
@@ -268,23 +320,18 @@ def stored(text: str) -> str:
     return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
-def _problem(connection: Connection, file: Path) -> str:
-    """Write the row that waits in a file.
-
-    Returns:
-        Why it cannot be written; empty where it is in the log.
-    """
+def _waiting(file: Path) -> UsageRow | str:
+    """The row that waits in a file, or why there is none to be written; empty where it is in the log already."""
     try:
-        connection.execute(_WRITE, _bound(read(file)))
+        return read(file)
     except FileNotFoundError:  # another process brought it in
         return ""
     except OSError as error:
         return f"{file} cannot be read ({error.strerror}); its row waits on"
     except NewerRowError:
         return f"{file} is the row of a newer llmtask; it waits until this one is upgraded"
-    except (ValueError, OverflowError):
+    except ValueError:
         return f"{set_aside(file)} holds no row of a usage log; it is kept for you to look at"
-    return ""
 
 
 def _read(column: str, value: Any) -> Any:

@@ -88,10 +88,13 @@ def sums(row: str = "") -> list[str]:
 
 
 def tables(
-    number: str = "INTEGER", identity: str = "INTEGER PRIMARY KEY", options: str = " WITHOUT ROWID"
+    number: str = "INTEGER",
+    identity: str = "INTEGER PRIMARY KEY",
+    options: str = " WITHOUT ROWID",
+    text: str = "TEXT",
 ) -> list[str]:
     """The statements that make the rollup's tables."""
-    words = ", ".join(f"{name} TEXT NOT NULL" for name in WORDS)
+    words = ", ".join(f"{name} {text} NOT NULL" for name in WORDS)
     counted = ", ".join(f"{name} {number} NOT NULL" for name in SUMS)
     place = f"level {number} NOT NULL, period {number} NOT NULL, group_id {number} NOT NULL"
     return [
@@ -101,9 +104,9 @@ def tables(
         f"CREATE TABLE usage_sums ({place}, {counted}, PRIMARY KEY (level, period, group_id)){options}",
         f"CREATE TABLE usage_marks ({place}, kind {number} NOT NULL, mark {number} NOT NULL, calls {number} NOT NULL, "
         f"PRIMARY KEY (level, period, group_id, kind, mark)){options}",
-        f"CREATE TABLE usage_errors ({place}, error_class TEXT NOT NULL, calls {number} NOT NULL, "
+        f"CREATE TABLE usage_errors ({place}, error_class {text} NOT NULL, calls {number} NOT NULL, "
         f"PRIMARY KEY (level, period, group_id, error_class)){options}",
-        f"CREATE TABLE usage_users (period {number} NOT NULL, user_id TEXT NOT NULL, group_id {number} NOT NULL, "
+        f"CREATE TABLE usage_users (period {number} NOT NULL, user_id {text} NOT NULL, group_id {number} NOT NULL, "
         f"{counted}, PRIMARY KEY (period, user_id, group_id)){options}",
         f"CREATE TABLE usage_gaps (first {number} NOT NULL, last {number} NOT NULL)",
     ]
@@ -146,7 +149,7 @@ class Writer:
         if sign > 0:
             yield (
                 f"INSERT INTO usage_groups ({', '.join(WORDS)}) SELECT {words} "
-                f"WHERE NOT EXISTS (SELECT 1 FROM usage_groups g WHERE {same})"
+                f"WHERE NOT EXISTS (SELECT 1 FROM usage_groups g WHERE {same}) ON CONFLICT DO NOTHING"
             )
         periods = f"({' UNION ALL '.join(self._levels(at))}) p"
         yield (

@@ -8,6 +8,7 @@ again under the same ids, and that changes nothing: each row is in the log exact
 """
 
 import os
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, fields
@@ -28,18 +29,20 @@ class NewerRowError(Exception):
 class Spool:
     """The rows that wait for one log."""
 
-    def __init__(self, database: Path) -> None:
-        """Name the log's file; it need not be there."""
+    def __init__(self, database: Path | str) -> None:
+        """Name the log's file, which need not be there, or the URL of its database without the password."""
         self._database = database
 
     @cached_property
     def _real(self) -> str:
+        if isinstance(self._database, str):
+            return self._database
         return os.path.realpath(self._database)  # one spool, whichever name the log goes by
 
     @cached_property
     def beside(self) -> Path:
-        """The folder that is tried first: the log's name with `.spool` behind it."""
-        return Path(f"{self._real}.spool")
+        """The folder that is tried first: the log's name with `.spool` behind it; a database on a server has none."""
+        return self.elsewhere if isinstance(self._database, str) else Path(f"{self._real}.spool")
 
     @cached_property
     def elsewhere(self) -> Path:
@@ -48,7 +51,8 @@ class Spool:
 
         from platformdirs import user_data_path  # 3 ms, after the call; a log in the default place has it already
 
-        name = f"{Path(self._real).name}-{sha256(os.fsencode(self._real)).hexdigest()[:16]}"
+        plain = re.sub(r"[^\w.-]+", "-", Path(self._real).name)
+        name = f"{plain}-{sha256(os.fsencode(self._real)).hexdigest()[:16]}"
         return user_data_path("llmtask", appauthor=False) / "spool" / name
 
     def put(self, row: UsageRow) -> Path:
@@ -68,7 +72,7 @@ class Spool:
     def files(self) -> list[Path]:
         """The files of the rows that wait, the oldest first, a call's begin before its end."""
         found: list[Path] = []
-        for folder in (self.beside, self.elsewhere):
+        for folder in dict.fromkeys((self.beside, self.elsewhere)):
             with suppress(OSError):  # nothing waits there
                 found += [Path(one.path) for one in os.scandir(folder) if one.name.endswith(".json")]
         return sorted(found, key=lambda file: file.name)

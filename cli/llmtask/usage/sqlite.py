@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from llmtask.errors import UsageLogError
-from llmtask.usage.database import Connection
+from llmtask.usage.database import Connection, RowRefusedError
 from llmtask.usage.migrations import NAMES, SET, migrate
 from llmtask.usage.rollup import SQLITE
 
@@ -183,7 +183,10 @@ def _errors_named(path: Path) -> Iterator[None]:
         hint = "another program holds it; try again" if busy else way_out
         message = f"usage log {path}: {error}; {hint}"
         raise UsageLogError(message) from error
-    except (sqlite3.Error, OverflowError) as error:  # a vendor may count more than SQLite holds
+    except (sqlite3.DataError, sqlite3.IntegrityError, OverflowError) as error:  # a vendor may count more than it holds
+        message = f"usage log {path}: {error}; {way_out}"
+        raise RowRefusedError(message) from error
+    except sqlite3.Error as error:
         message = f"usage log {path}: {error}; {way_out}"
         raise UsageLogError(message) from error
     except OSError as error:

@@ -20,7 +20,7 @@ app.command("list")(show_list)
 @app.command("path")
 def show_path(db: Database = None) -> None:
     """Show where the usage log is."""
-    answer(str(usage_log(db).path))
+    answer(usage_log(db).place)
 
 
 app.command("export")(export_rows)
