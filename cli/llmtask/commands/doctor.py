@@ -37,7 +37,7 @@ def doctor(
     except LlmtaskError as error:
         _line(False, str(error))
         raise typer.Exit(error.exit_code) from error
-    for is_good, text in (*_versions(), *_project(loaded), *_log(db), *_providers(loaded, offline)):
+    for is_good, text in (*_versions(), *_project(loaded), *_log(db, loaded), *_providers(loaded, offline)):
         sound = sound and is_good is not False
         _line(is_good, text)
     if not sound:
@@ -103,9 +103,9 @@ def _trust(project: Project) -> Iterator[Finding]:
         yield True, f"trusted to run code and use keys ({why})"
 
 
-def _log(db: Database) -> Iterator[Finding]:
-    log = usage_log(db)
+def _log(db: Database, project: Project) -> Iterator[Finding]:
     try:
+        log = usage_log(db, project)
         log.check()
     except LlmtaskError as error:
         yield False, str(error)

@@ -58,7 +58,8 @@ def show_check(
     """Ask a model one short question; costs next to nothing, is logged, and exits as `run` would."""
     from llmtask.service import check_model  # the whole of a run, which `list` saves
 
-    name = check_model(open_project(project, trust), model, usage_log(db))
+    loaded = open_project(project, trust)
+    name = check_model(loaded, model, usage_log(db, loaded))
     note(f"{model}: answered as {name}", style="green")
 
 

@@ -1,6 +1,8 @@
 """Options that several commands share."""
 
+import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,8 +31,12 @@ TrustOnce = Annotated[
     typer.Option("--trust", help="Let the project run its own code and use its own providers, for this once."),
 ]
 Database = Annotated[
-    Path | None,
-    typer.Option("--db", metavar="FILE", help="Usage log.  [dim]\\[default: LLMTASK_DB, the user's data folder][/]"),
+    str | None,
+    typer.Option(
+        "--db",
+        metavar="FILE|URL",
+        help="Usage log: a file, or postgresql://...  [dim]\\[default: LLMTASK_DB, the config's, the user's own][/]",
+    ),
 ]
 Results = Annotated[
     Path | None,
@@ -104,8 +110,31 @@ def has_quota(project: "Project", paid: bool | None) -> bool:
     return project.config.defaults.tier == "paid" if paid is None else paid
 
 
-def usage_log(db: Path | None) -> "UsageLog":
-    """The usage log that `--db` names, or the default one."""
-    from llmtask.usage import UsageLog  # 30 ms that commands without the log save
+def usage_log(db: str | None, project: "Project | None" = None) -> "UsageLog":
+    """The usage log that `--db` names, or LLMTASK_DB, or the project's config; else the user's own.
 
-    return UsageLog(db)
+    Args:
+        db: What `--db` says.
+        project: The project; the one that would be found, where it is left out and its config names a log.
+    """
+    from llmtask.usage import UsageLog, place_of  # 30 ms that commands without the log save
+
+    if db is None and project is None and _may_name_a_log():
+        from llmtask.project import load_project  # 100 ms, as above
+
+        project = load_project()
+    return UsageLog(db or (place_of(project) if project else None))
+
+
+def _may_name_a_log() -> bool:
+    """Whether a look at the project's config is worth its time: a file that could be it says `database`."""
+    named = os.environ.get("LLMTASK_PROJECT")
+    try:
+        folders = [Path(named).expanduser()] if named else [Path.cwd(), *Path.cwd().parents]
+    except OSError:  # the working folder was deleted
+        return False
+    for folder in folders:
+        with suppress(OSError):
+            if b"database" in (folder / "config.yaml").read_bytes():
+                return True
+    return False

@@ -129,7 +129,7 @@ def run(
     delivery.check()
     if model and not dry_run:
         preload(loaded, model)
-    log = usage_log(db)
+    log = usage_log(db, loaded)
     given = _given(loaded, task, locale, inputs or [], variables or [])
     options["images"] = given.images
     if paid is not None:

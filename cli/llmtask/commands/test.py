@@ -150,7 +150,7 @@ def run_suites(
     keys = not_passed(loaded, results) if last_failed else None
     selection = Selection(_all(models), _all(locales), _all(tasks), _all(prompts), repeats, keys)
     watch = Watch()
-    log = None if no_log else usage_log(db)
+    log = None if no_log else usage_log(db, loaded)
     runner = Runner(Settings(selection, options, max_cost, loaded, results, log), watch.begin, watch.end)
     wanted = {"-k": words, "-m": marks, "--maxfail": 1 if first_failure else most_failures, "--junitxml": junit}
     arguments = [f"{option}={value}" for option, value in wanted.items() if value is not None]

@@ -24,6 +24,7 @@ from llmtask.project.load import CONFIG, PRICES, PROJECT_VARIABLE, Project, load
 from llmtask.project.trust import (
     TRUST_VARIABLE,
     Risk,
+    database_of,
     grant_trust,
     is_starters,
     is_trusted,
@@ -63,6 +64,7 @@ __all__ = [
     "TokenEstimate",
     "Worker",
     "YamlFile",
+    "database_of",
     "grant_trust",
     "is_starters",
     "is_trusted",

@@ -372,6 +372,14 @@ class QuotaRules(Strict):
     """Whose days and months free runs are counted in; null is the local time zone of the machine."""
 
 
+class UsageSettings(Strict):
+    """The usage log of the project's runs."""
+
+    database: Name | None = None
+    """Where it is: `postgresql://user@host/database`, or a file below the project. `${NAME}` stands for an environment
+    variable, such as a password; LLMTASK_DB and `--db` go before it. null is the user's own log."""
+
+
 class Config(Strict):
     """A whole config.yaml, merged with the starter's."""
 
@@ -392,3 +400,4 @@ class Config(Strict):
     quota: QuotaRules | None = None
     """Whether quotas decide the tier of runs that name a user and no tier. null: only of `llmtask run --user`, and only
     where the user has one."""
+    usage: UsageSettings = UsageSettings()

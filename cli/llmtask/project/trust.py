@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from llmtask.errors import ProjectError, UntrustedError
 from llmtask.project.config import Provider, RateSource
-from llmtask.project.load import Project, starter_root
+from llmtask.project.load import CONFIG, Project, starter_root
 from llmtask.project.yaml_file import shown
 
 TRUST_VARIABLE = "LLMTASK_TRUST"
@@ -23,6 +24,7 @@ TRUST_VARIABLE = "LLMTASK_TRUST"
 # What a provider may say without harm. All else in it decides what is run, and what is sent where.
 _HARMLESS = {"currency", "temperature_range", "greedy", "forced_tools", "image_form", "unlisted", "failures"}
 _ALWAYS = "always"  # in place of a digest: the folder is trusted whatever it holds
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 _RECORD = re.compile(f"[0-9a-f]{{64}}|{_ALWAYS}")
 
 
@@ -45,7 +47,8 @@ def risks(project: Project) -> tuple[Risk, ...]:
     if project.is_starter:
         return ()
     providers = (_provider_risk(project, provider_id) for provider_id in project.config.providers)
-    return (*filter(None, (*providers, _rates_risk(project))), *_code_risks(project))
+    found = (*providers, _rates_risk(project), _database_risk(project))
+    return (*filter(None, found), *_code_risks(project))
 
 
 def why_trusted(project: Project, found: Sequence[Risk] | None = None) -> str | None:
@@ -110,6 +113,39 @@ def require_rates_trust(project: Project) -> None:
     risk = None if project.is_starter else _rates_risk(project)
     if risk and not is_trusted(project):
         raise UntrustedError(_refused(project, risk))
+
+
+def database_of(project: Project) -> str | None:
+    """Where a project's config says that the usage log is: a URL, or a file's path; None where it says nothing.
+
+    Raises:
+        UntrustedError: As `require_trust`.
+        ProjectError: It names an environment variable that is not set; or as `require_trust`.
+    """
+    named = project.config.usage.database
+    risk = _database_risk(project)
+    if risk and not is_trusted(project):
+        raise UntrustedError(_refused(project, risk))
+    if named is None or "://" in named:
+        return _filled(named) if named else None
+    return str(project.root / Path(_filled(named)).expanduser())
+
+
+def _filled(text: str) -> str:
+    """A database's name with the environment's values in it; a part of a URL is encoded as such.
+
+    Raises:
+        ProjectError: One is not set.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        said = os.environ.get(found[1])
+        if said is None:
+            message = f"usage.database in {CONFIG} names ${{{found[1]}}}, which is not set in the environment"
+            raise ProjectError(message)
+        return quote(said, safe="") if "://" in text else said
+
+    return _VARIABLE.sub(value, text)
 
 
 def grant_trust(project: Project, found: Sequence[Risk]) -> None:
@@ -192,6 +228,15 @@ def _rates_risk(project: Project) -> Risk | None:
     if url == starters:
         return None
     return Risk(f"exchange rates are fetched from {_plain(url)} (the starter: {starters})", repr(("rates", url)))
+
+
+def _database_risk(project: Project) -> Risk | None:
+    """What is risky in where the usage log is kept; None where that is left to the user."""
+    named = project.config.usage.database
+    if named is None or project.is_starter:
+        return None
+    secret = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", re.sub(r"(password=)[^&]*", r"\1***", named))
+    return Risk(f"the usage log is kept in {_plain(secret)}", repr(("database", named)))
 
 
 def _dangers(provider: Provider) -> dict[str, Any]:

@@ -10,14 +10,14 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from llmtask.budgets import budgeted
-from llmtask.project import Model, Project
+from llmtask.project import Model, Project, load_project
 from llmtask.providers import Asked, Delta, open_chat
 from llmtask.service.decided import Decided, decide_run
 from llmtask.service.plan import Candidate, Plan, RunOptions
 from llmtask.service.result import Event, ResultEvent, TaskResult
 from llmtask.service.steps import Ask, Pull, TaskRun, Wait
 from llmtask.tracing import Trace, trace
-from llmtask.usage import Ledger, UsageLog
+from llmtask.usage import Ledger, UsageLog, place_of
 
 Schema = TypeVar("Schema", bound=BaseModel, default=BaseModel)
 
@@ -100,7 +100,7 @@ def _decided(
     task: str, variables: Mapping[str, str], options: RunOptions, schema: type[BaseModel] | None
 ) -> tuple[Decided, Ledger | None]:
     """A run, and the ledger of its calls."""
-    log = options["log"] if "log" in options else UsageLog()
+    log = log_of(options)
     decided = decide_run(task, variables, options, log, schema)
     planned, max_cost = decided.plan, options.get("max_cost")
     return decided, budgeted(planned.project, log, max_cost=max_cost, total_s=planned.timeouts.total_s)
@@ -348,3 +348,16 @@ def _only(events: list[Event[Any]]) -> TaskResult[Any]:
         message = f"a run ended with {type(last).__name__}"
         raise TypeError(message)
     return last.result
+
+
+def log_of(options: RunOptions) -> UsageLog | None:
+    """The usage log of a run: the one that is given, LLMTASK_DB's, the config's, or the user's own.
+
+    Raises:
+        ProjectError: A project file is wrong.
+        UntrustedError: The project is not trusted with the log that its config names.
+    """
+    if "log" in options:
+        return options["log"]
+    project = options["project"] = options.get("project") or load_project()
+    return UsageLog(place_of(project))

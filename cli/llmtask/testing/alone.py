@@ -58,7 +58,8 @@ class Alone(Runner):
             project = load_project(given("project")) if given("project") else None
         except LlmtaskError as error:
             raise pytest.UsageError(str(error)) from error
-        found = cls(Settings(selection, options, given("max_cost"), project, log=UsageLog(given("db"))))
+        log, names_log = UsageLog(given("db")), given("db") is not None
+        found = cls(Settings(selection, options, given("max_cost"), project, log=log, names_log=names_log))
         found.outputs = Outputs(given("report"), given("json"), given("markdown"), given("baseline"))
         return found
 

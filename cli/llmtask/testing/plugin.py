@@ -38,7 +38,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "DIR",
         "help": "Project folder; the nearest config.yaml above a suite where it is left out.",
     },
-    "db": {"type": Path, "metavar": "FILE", "help": "Usage log."},
+    "db": {"metavar": "FILE|URL", "help": "Usage log: a file, or postgresql://..."},
 }
 
 

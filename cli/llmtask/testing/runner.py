@@ -18,7 +18,7 @@ from llmtask.testing.run import ItemKey, ItemResult, Run
 from llmtask.testing.session import Options, Session
 from llmtask.testing.store import Store, store_path
 from llmtask.tokens import Tokens
-from llmtask.usage import UsageLog
+from llmtask.usage import UsageLog, place_of
 
 if TYPE_CHECKING:
     from llmtask.testing.nodes import CaseNode
@@ -40,6 +40,8 @@ class Settings:
     results: Path | None = None
     """Where results are kept; in the project where it is left out."""
     log: UsageLog | None = field(default_factory=UsageLog)
+    names_log: bool = True
+    """Whether the log was asked for; a project's config may name another where it was not."""
 
 
 class Runner:
@@ -166,7 +168,11 @@ class Runner:
             options = replace(self.settings.options, most_failures=most_failures, max_cost=max_cost)
             store = Store(self.settings.results or store_path(project))
             self._stores.append(store)
-            self.sessions[root] = Session(project, items, options, store=store, log=self.settings.log)
+            self.sessions[root] = Session(project, items, options, store=store, log=self._log_of(project))
+
+    def _log_of(self, project: Project) -> UsageLog | None:
+        named = None if self.settings.names_log else place_of(project)
+        return UsageLog(named) if named else self.settings.log
 
     def _close(self) -> None:
         """Take the records, and close what is open."""

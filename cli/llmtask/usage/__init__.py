@@ -2,7 +2,7 @@
 
 from llmtask.usage.calls import LATEST, Calls, calls, run_of
 from llmtask.usage.instants import instant, span
-from llmtask.usage.log import DB_VARIABLE, Ledger, UsageLog, UsageLogWarning, default_path
+from llmtask.usage.log import DB_VARIABLE, Ledger, UsageLog, UsageLogWarning, default_path, place_of
 from llmtask.usage.report import GROUPS, TIMES, WORDS, GroupBy, Query, Report, Word, report
 from llmtask.usage.row import UsageRow, new_id, timestamp
 from llmtask.usage.statement import Asked, Day, Line, Statement, days_of, statement
@@ -33,6 +33,7 @@ __all__ = [
     "default_path",
     "instant",
     "new_id",
+    "place_of",
     "report",
     "run_of",
     "span",

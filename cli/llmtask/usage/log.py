@@ -17,6 +17,7 @@ from llmtask.usage.spool import NewerRowError, Spool, read, set_aside, text
 from llmtask.usage.sqlite import SqliteDatabase
 
 if TYPE_CHECKING:
+    from llmtask.project import Project
     from llmtask.tokens import Tokens  # brings the project's models, which a report of the log does without
 
 DB_VARIABLE = "LLMTASK_DB"
@@ -48,6 +49,20 @@ def default_path() -> Path | str:
     if named:
         return named if is_address(named) else Path(named).expanduser()
     return data_folder() / "usage.db"
+
+
+def place_of(project: "Project") -> str | None:
+    """Where a project's config says that the log is; None where it says nothing, or LLMTASK_DB goes before it.
+
+    Raises:
+        UntrustedError: The project is not trusted with it.
+        ProjectError: It names an environment variable that is not set.
+    """
+    if os.environ.get(DB_VARIABLE):
+        return None
+    from llmtask.project import database_of  # 100 ms that commands without a project save
+
+    return database_of(project)
 
 
 def data_folder() -> Path:

@@ -138,7 +138,7 @@ def explained(error: Exception, place: str) -> UsageLogError | None:
         return RowRefusedError(f"usage log {place}: {error}")
     if not isinstance(error, psycopg.Error):
         return None
-    said = (error.diag.message_primary or " ".join(str(error).split())).removesuffix(".")
+    said = (error.diag.message_primary or str(error).partition("\n")[0]).removeprefix("connection failed: ")
     kind, way_out = next((kind, way_out) for causes, kind, way_out in _WAYS_OUT if isinstance(error, causes))
     return kind(f"usage log {place}: {said}; {way_out}")
 
