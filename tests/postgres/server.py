@@ -32,8 +32,8 @@ def _on_path() -> list[Path]:
 class Server:
     """A server; its databases belong to the user `team`, whom it asks for no password on its socket."""
 
-    def __init__(self, bin_: Path) -> None:
-        self._bin = bin_
+    def __init__(self, programs: Path) -> None:
+        self.programs = programs
         self._account = _account()
         self.folder = Path(tempfile.mkdtemp(prefix="llmtask-pg-", dir="/tmp"))  # short: a socket's path has 107 bytes
         self.folder.chmod(0o755)
@@ -98,7 +98,7 @@ class Server:
 
     def _do(self, program: str, *arguments: str) -> None:
         user = ["runuser", "-u", self._account, "--"] if self._account else []
-        argv = [*user, str(self._bin / program), *arguments]
+        argv = [*user, str(self.programs / program), *arguments]
         # Output to nowhere: the server would keep a pipe open as long as it lives.
         subprocess.run(argv, check=True, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

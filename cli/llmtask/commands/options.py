@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmtask.errors import LlmtaskError
+from llmtask.errors import LlmtaskError, UsageError
 from llmtask.view.console import can_ask, is_yes, note, warn
 
 if TYPE_CHECKING:
@@ -124,6 +124,21 @@ def usage_log(db: str | None, project: "Project | None" = None) -> "UsageLog":
 
         project = load_project()
     return UsageLog(db or (place_of(project) if project else None))
+
+
+def team_log(folder: str | None) -> str:
+    """The log that the project's config names, or LLMTASK_DB where that is a database's URL.
+
+    Raises:
+        UsageError: There is neither.
+    """
+    from llmtask.project import database_of, load_project  # 100 ms, as above
+
+    named = database_of(load_project(folder)) or os.environ.get("LLMTASK_DB", "")
+    if "://" not in named:
+        message = "name the team's log: `llmtask usage sync postgresql://...`, or usage.database in config.yaml"
+        raise UsageError(message)
+    return named
 
 
 def _may_name_a_log() -> bool:

@@ -52,6 +52,8 @@ class Database(Protocol):
     """Where it is, for people: a path, or an address without its password."""
     sql: "Writer"
     """Writes SQL as it takes it."""
+    identity: str
+    """A SELECT of one text that no other database of a log gives, nor the next one of the same name."""
 
     @property
     def exists(self) -> bool:

@@ -37,7 +37,7 @@ class UsageLogWarning(UserWarning):
 _NAMES = ", ".join(COLUMNS)
 _INSERT = f"INSERT INTO llm_usage_logs ({_NAMES}) VALUES ({', '.join('?' * len(COLUMNS))})"
 # What is finished stays as it is: a begin that comes late opens nothing again, an end that comes twice changes nothing.
-_WRITE = f"""
+WRITE = f"""
     {_INSERT} ON CONFLICT (id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])}
     WHERE llm_usage_logs.error_class = '{Failure.UNFINISHED.value}'
 """
@@ -162,7 +162,7 @@ class UsageLog:
 
     def write(self, connection: Connection, row: UsageRow) -> None:
         """Write the row of a call that begins or has ended, in a transaction of the caller's."""
-        connection.execute(_WRITE, _bound(row))
+        connection.execute(WRITE, _bound(row))
 
     def drain(self) -> None:
         """Take in the rows that wait in the spool; a UsageLogWarning says why one has to wait on."""
@@ -202,7 +202,7 @@ class UsageLog:
                 rows[file] = _bound(found)
         try:
             if rows:
-                self._database.atomic(lambda connection: connection.executemany(_WRITE, rows.values()), _PATIENCE_S)
+                self._database.atomic(lambda connection: connection.executemany(WRITE, rows.values()), _PATIENCE_S)
         except RowRefusedError as error:
             if len(rows) > 1:
                 for file in rows:
@@ -290,6 +290,15 @@ class UsageLog:
             UsageLogError: It cannot be done.
         """
         return self._database.compact(_BUSY_S)
+
+    def identity(self) -> str:
+        """Tells it from a log that was made anew in its place; empty where there is none yet.
+
+        Raises:
+            UsageLogError: The log cannot be read.
+        """
+        found = self.query(self._database.identity)
+        return str(found[0][0]) if found else ""
 
     def close(self) -> None:
         """Close it; the next use opens it again."""

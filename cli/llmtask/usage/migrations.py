@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlite_utils.migrations import Migrations
 
 SET = "llmtask"
-NAMES = ("0001_usage_log", "0002_repair_level", "0003_rollup", "0004_quota")
+NAMES = ("0001_usage_log", "0002_repair_level", "0003_rollup", "0004_quota", "0005_sync")
 """The migrations of this release, in order: known without importing sqlite-utils."""
 
 
@@ -35,7 +35,7 @@ def _migrations() -> "Migrations":
     from sqlite_utils.migrations import Migrations
 
     migrations = Migrations(SET)
-    for name, step in zip(NAMES, (_usage_log, _repair_level, _rollup, _quota), strict=True):
+    for name, step in zip(NAMES, (_usage_log, _repair_level, _rollup, _quota, _sync), strict=True):
         migrations(name=name)(step)
     return migrations
 
@@ -129,3 +129,12 @@ def _quota(db: "Database") -> None:
     """Quotas, their history, and what is reserved for calls and runs that go on."""
     for statement in holdings.tables():
         db.execute(statement)
+
+
+def _sync(db: "Database") -> None:
+    """What was pushed to other logs, such as a team's."""
+    # Up to which row of the table all were pushed, and that row's id: VACUUM numbers the rows anew.
+    db.execute("CREATE TABLE usage_sync (target TEXT PRIMARY KEY, position INTEGER NOT NULL, row_id TEXT NOT NULL)")
+    # Rows up to there that have to be pushed again: they had no end, or were refused.
+    whole = "target TEXT NOT NULL, row_id TEXT NOT NULL, PRIMARY KEY (target, row_id)"
+    db.execute(f"CREATE TABLE usage_sync_again ({whole}) WITHOUT ROWID")

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, TypeVar
 from llmtask.errors import UsageLogError
 from llmtask.usage.address import Address, address
 from llmtask.usage.database import Connection
-from llmtask.usage.postgres_tables import POSTGRES, migrate
+from llmtask.usage.postgres_tables import IDENTITY, POSTGRES, TABLES, migrate
 
 if TYPE_CHECKING:
     from llmtask.usage.postgres_connection import PostgresConnection
 
 _CALL_S = 2.0
 """Up to this patience somebody waits for an answer: what the server does within it must be done, too."""
+_LEAST_S = 0.2
+"""How long any answer is waited for: networks are slower than the impatient."""
 _WORK_S = 600.0
 """How long a statement of a report or of a command may take."""
 _UNCLAIMED_S = 10.0
@@ -36,6 +38,7 @@ class PostgresDatabase:
         self._address = address(url)
         self.place = self._address.place
         self.sql = POSTGRES
+        self.identity = IDENTITY
         self._connection: PostgresConnection | None = None
         self._attempt: _Attempt | None = None
         self._has_tables = False
@@ -71,6 +74,28 @@ class PostgresDatabase:
 
         return self._do(together, patience_s, makes=True)
 
+    @property
+    def files(self) -> tuple[()]:
+        """The files that hold it: none that anybody here can look at."""
+        return ()
+
+    def compact(self, patience_s: float) -> bool:
+        """Write the tables anew, without what was deleted; others wait meanwhile.
+
+        Returns:
+            True: nothing reads what was there before.
+
+        Raises:
+            UsageLogError: It cannot be done.
+        """
+
+        def rewrite(connection: Connection) -> bool:
+            for table in TABLES:
+                connection.execute(f"VACUUM FULL {table}")
+            return True
+
+        return self.run(rewrite, patience_s)
+
     def close(self) -> None:
         """Close the connection; the next use opens another."""
         with self._lock:
@@ -84,8 +109,9 @@ class PostgresDatabase:
             from llmtask.usage.postgres_connection import TRANSIENT  # psycopg, where there is a log that needs it
 
             while True:
-                connection = self._opened(patience_s, until)
+                connection = self._opened(until)
                 try:
+                    connection.wait_for(patience_s, max(patience_s, _LEAST_S) if patience_s <= _CALL_S else _WORK_S)
                     if makes and not self._has_tables:
                         migrate(connection)
                         self._has_tables = True
@@ -97,15 +123,14 @@ class PostgresDatabase:
                     if connection.is_lost:
                         self.close()
 
-    def _opened(self, patience_s: float, until: float) -> "PostgresConnection":
-        """The connection, ready for work that is waited for so long."""
+    def _opened(self, until: float) -> "PostgresConnection":
+        """The connection; a new one where there is none, or the server closed it."""
         if self._connection is not None and self._connection.is_gone():
             self.close()
         while self._connection is None:
             if self._attempt is None:
                 self._attempt = _Attempt(self._address)
             self._connection = self._claimed(self._attempt, until)
-        self._connection.wait_for(patience_s, patience_s if patience_s <= _CALL_S else _WORK_S)
         return self._connection
 
     def _claimed(self, attempt: "_Attempt", until: float) -> "PostgresConnection | None":

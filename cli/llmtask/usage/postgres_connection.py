@@ -50,7 +50,11 @@ class _Patient(psycopg.Connection[Any]):
     answer_s = float(_CONNECT_S)
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        return super().wait(gen, interval, self.answer_s if timeout is None else timeout)
+        try:
+            return super().wait(gen, interval, self.answer_s if timeout is None else timeout)
+        except psycopg.errors._WaitTimeout as error:
+            message = "the server does not answer"
+            raise psycopg.OperationalError(message) from error
 
 
 class PostgresConnection:
@@ -70,7 +74,8 @@ class PostgresConnection:
     def is_gone(self) -> bool:
         """Whether the server closed it while nobody asked anything; looks, and waits for nothing."""
         try:
-            self._connection.pgconn.consume_input()
+            for _ in range(2):  # a server's last words, and the end behind them
+                self._connection.pgconn.consume_input()
         except psycopg.Error:
             return True
         return self._connection.pgconn.status == ConnStatus.BAD
@@ -80,7 +85,7 @@ class PostgresConnection:
         self._connection.answer_s = answer_s
         if self._lock_s != lock_s:
             # A little less, so that it is the server who says that somebody holds the log, and the connection lives.
-            self._connection.execute(f"SET lock_timeout = {max(int(lock_s * 900), 1)}")
+            self._connection.execute(f"SET lock_timeout = {max(int(lock_s * 800), 1)}")
             self._lock_s = lock_s
 
     def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Cursor:
@@ -139,6 +144,8 @@ def explained(error: Exception, place: str) -> UsageLogError | None:
     if not isinstance(error, psycopg.Error):
         return None
     said = (error.diag.message_primary or str(error).partition("\n")[0]).removeprefix("connection failed: ")
+    if "password" in said:
+        return UsageLogError(f"usage log {place}: {said}; set PGPASSWORD or write ~/.pgpass")
     kind, way_out = next((kind, way_out) for causes, kind, way_out in _WAYS_OUT if isinstance(error, causes))
     return kind(f"usage log {place}: {said}; {way_out}")
 
@@ -148,8 +155,6 @@ _WAYS_OUT: tuple[tuple[Any, type[UsageLogError], str], ...] = (
     (psycopg.errors.LockNotAvailable, UsageLogError, "another program holds it; try again"),
     (TRANSIENT, UsageLogError, "other programs write it; try again"),
     (psycopg.errors.InsufficientPrivilege, UsageLogError, f"have its owner grant it, or {_ELSEWHERE}"),
-    (psycopg.errors.InvalidPassword, UsageLogError, "set PGPASSWORD or write ~/.pgpass"),
-    (psycopg.errors.InvalidAuthorizationSpecification, UsageLogError, "set PGPASSWORD or write ~/.pgpass"),
     (
         (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded),
         RowRefusedError,

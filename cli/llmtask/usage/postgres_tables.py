@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from llmtask.errors import Failure, UsageLogError
-from llmtask.usage import holdings
+from llmtask.usage import holdings, rollup
 from llmtask.usage.rollup import ROWS, Writer, finished, tables
 
 if TYPE_CHECKING:
@@ -129,6 +129,10 @@ def _quota() -> Iterator[str]:
 STEPS = {"0001_usage_log": _rows, "0002_rollup": _rollup, "0003_quota": _quota}
 """The migrations of this release, in order. A released one never changes; new ones are added below."""
 NAMES = tuple(STEPS)
+TABLES = (ROWS, *rollup.TABLES, *holdings.QUOTA_TABLES)
+
+
+IDENTITY = f"SELECT CAST(applied_at AS TEXT) FROM {_APPLIED} ORDER BY name LIMIT 1"
 
 
 def migrate(connection: "PostgresConnection") -> None:

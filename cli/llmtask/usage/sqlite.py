@@ -30,6 +30,7 @@ class SqliteDatabase:
         self.path = path
         self.place = str(path)
         self.sql = SQLITE
+        self.identity = f"SELECT applied_at FROM _sqlite_migrations WHERE migration_set = '{SET}' ORDER BY id LIMIT 1"
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
 

@@ -6,6 +6,7 @@ from llmtask.commands.options import Database, usage_log
 from llmtask.commands.usage.calls import show_list, show_run
 from llmtask.commands.usage.moving import export_rows, import_rows
 from llmtask.commands.usage.report import show_report
+from llmtask.commands.usage.sync import show_sync
 from llmtask.commands.usage.upkeep import prune_rows, purge_user, reprice_rows, verify_rollup
 from llmtask.commands.usage.watch import show_watch
 from llmtask.view.console import answer
@@ -15,6 +16,7 @@ app.command("report")(show_report)
 app.command("show")(show_run)
 app.command("watch")(show_watch)
 app.command("list")(show_list)
+app.command("sync")(show_sync)
 
 
 @app.command("path")
