@@ -209,7 +209,7 @@ def test_a_network_that_is_cut_in_the_middle_of_a_batch_costs_and_doubles_no_row
     filled(local, 3 * ROWS)
     url = server.database()
     cuts = sent = 0
-    with tempfile.TemporaryDirectory(prefix="llmtask-cut-", dir="/tmp") as folder:  # noqa: S108  # a socket's path is short
+    with tempfile.TemporaryDirectory(prefix="llmtask-cut-", dir="/tmp") as folder:  # a socket's path is short
         cut = f"postgresql://team@/{name_of(url)}?host={quote(folder, safe='')}"
         with subprocess.Popen([sys.executable, PROXY, folder, str(server.folder)]) as proxy:
             while not any(Path(folder).iterdir()):
@@ -256,7 +256,7 @@ def test_the_command_takes_the_teams_log_from_config_and_what_waits_from_the_spo
     monkeypatch.delenv("LLMTASK_DB")
     own = UsageLog(tmp_path / "data" / "llmtask" / "usage.db")
     own.record(row(id="a"))
-    own._spool.put(row(id="b"))  # noqa: SLF001
+    own._spool.put(row(id="b"))
     own.close()
     url = server.database()
     (tmp_path / "config.yaml").write_text(f"usage: {{database: '{url}'}}\n", encoding="utf-8")
