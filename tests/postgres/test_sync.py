@@ -256,7 +256,7 @@ def test_the_command_takes_the_teams_log_from_config_and_what_waits_from_the_spo
     monkeypatch.delenv("LLMTASK_DB")
     own = UsageLog(tmp_path / "data" / "llmtask" / "usage.db")
     own.record(row(id="a"))
-    own._spool.put(row(id="b"))
+    own.spool.put(row(id="b"))
     own.close()
     url = server.database()
     (tmp_path / "config.yaml").write_text(f"usage: {{database: '{url}'}}\n", encoding="utf-8")

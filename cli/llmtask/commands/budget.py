@@ -22,7 +22,8 @@ def budget() -> None:
 @app.command("show")
 def show_budgets(as_json: AsJson = False, project: ProjectFolder = None, db: Database = None) -> None:
     """Show each budget of config.yaml: what was spent, what calls in flight can cost, what is left, when it is new."""
-    loaded, log = load_project(project), usage_log(db)
+    loaded = load_project(project)
+    log = usage_log(db, loaded)
     log.drain()
     found = list(standings(log, loaded))
     if as_json:

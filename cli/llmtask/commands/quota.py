@@ -105,7 +105,8 @@ def show_history(
 
 
 def _quotas(project: str | None, db: Any) -> Quotas:
-    return quotas_of(load_project(project), usage_log(db))
+    loaded = load_project(project)
+    return quotas_of(loaded, usage_log(db, loaded))
 
 
 def _say(quota: Quota) -> None:

@@ -40,7 +40,7 @@ def route(
     [bold]llmtask route job_match --user alice[/]
     """
     loaded = load_project(project)
-    asked = _asked(loaded, usage_log(db), task, user, service, image) if user and paid is None else None
+    asked = _asked(loaded, usage_log(db, loaded), task, user, service, image) if user and paid is None else None
     has = has_quota(loaded, paid) if asked is None else asked.tier == "paid"
     decided = Router(loaded).route_task(task, has, has_image=image, prefer_reasoning=reasoning)
     found = {

@@ -81,7 +81,7 @@ def copy_in(log: UsageLog, source: Path, *, even_so: bool = False) -> Tally:
         UsageLogError: The log cannot be written; what was taken before is in it.
     """
     log.check()
-    if source.exists() and log.path.exists() and source.samefile(log.path):
+    if log.path and source.exists() and log.path.exists() and source.samefile(log.path):
         message = f"{str(source)!r} is the log itself; name another one"
         raise UsageError(message)
     terms, tally, pace = Terms(gaps(log), even_so), Tally(), Pace()

@@ -15,7 +15,16 @@ from llmtask.usage.rollup import ROWS, Writer, finished, tables
 if TYPE_CHECKING:
     from llmtask.usage.postgres_connection import PostgresConnection
 
-POSTGRES = Writer("usage_seconds({at})")
+
+class _PostgresWriter(Writer):
+    text_columns = (
+        "SELECT table_name, column_name FROM information_schema.columns "
+        "WHERE table_schema = current_schema() AND data_type = 'text'"
+    )
+    overwriting = "SELECT 1"  # compacting writes the tables anew
+
+
+POSTGRES: Writer = _PostgresWriter("usage_seconds({at})")
 
 LOCK = 0x6C6C6D7461736B
 """Any number that nobody else locks."""
@@ -129,7 +138,7 @@ def _quota() -> Iterator[str]:
 STEPS = {"0001_usage_log": _rows, "0002_rollup": _rollup, "0003_quota": _quota}
 """The migrations of this release, in order. A released one never changes; new ones are added below."""
 NAMES = tuple(STEPS)
-TABLES = (ROWS, *rollup.TABLES, *holdings.QUOTA_TABLES)
+TABLES = (ROWS, "usage_scale", *rollup.TABLES, rollup.GAPS, *holdings.QUOTA_TABLES)
 
 
 IDENTITY = f"SELECT CAST(applied_at AS TEXT) FROM {_APPLIED} ORDER BY name LIMIT 1"
