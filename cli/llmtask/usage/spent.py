@@ -12,11 +12,13 @@ from llmtask.money import Cost
 from llmtask.usage.database import Connection
 from llmtask.usage.log import stored
 from llmtask.usage.periods import Edge, Periods, cover
-from llmtask.usage.rollup import DAY, ROWS
+from llmtask.usage.rollup import DAY, ROWS, word
 from llmtask.usage.row import UsageRow, timestamp
 
 Scope = Mapping[str, str]
 """Which calls count: columns of the log, and the value that each must have."""
+
+_MOST_DAYS = 500
 
 SKEW = timedelta(hours=1)
 """How far clocks may differ: what was reserved further in the future than this was reserved by a clock gone wrong."""
@@ -25,10 +27,13 @@ SKEW = timedelta(hours=1)
 def spent(connection: Connection, scope: Scope, since: datetime | None) -> Counter[str]:
     """What the calls since an instant have cost, in nano-units per currency; calls without an end are in none of it."""
     found: Counter[str] = Counter()
-    has_user = "user_id" in scope
-    levels = {"finest": DAY, "coarsest": DAY} if has_user else {}
+    is_users = "user_id" in scope
+    levels = {"finest": DAY, "coarsest": DAY} if is_users else {}
     for part in cover(since, None, **levels):
-        sql, values = _in_rows(part, scope) if isinstance(part, Edge) else _in_periods(part, scope, has_user=has_user)
+        if isinstance(part, Edge):
+            sql, values = _in_rows(part, scope)
+        else:
+            sql, values = _in_days(connection, part, scope) if is_users else _in_periods(part, scope)
         for currency, nanos in connection.execute(sql, values).fetchall():
             if currency:
                 found[currency] += int(nanos)
@@ -36,7 +41,8 @@ def spent(connection: Connection, scope: Scope, since: datetime | None) -> Count
 
 
 def _in_rows(edge: Edge, scope: Scope) -> tuple[str, list[Any]]:
-    conditions = "".join(f" AND {name} = ?" for name in scope)
+    """The rows of a part of a day, found by time: a user's own, found by the user, are of all the time there is."""
+    conditions = "".join(f" AND {word(name)} = ?" for name in scope)
     sql = (
         f"SELECT currency, sum(cost_nanos) FROM {ROWS} WHERE created_at >= ? AND created_at < ? "
         f"AND cost_nanos IS NOT NULL{conditions} GROUP BY currency"
@@ -44,15 +50,30 @@ def _in_rows(edge: Edge, scope: Scope) -> tuple[str, list[Any]]:
     return sql, [timestamp(edge.since), timestamp(edge.until), *scope.values()]
 
 
-def _in_periods(part: Periods, scope: Scope, *, has_user: bool) -> tuple[str, list[Any]]:
-    conditions = "".join(f" AND {'s' if name == 'user_id' else 'g'}.{name} = ?" for name in scope)
-    level = "" if has_user else "s.level = ? AND "
+def _in_periods(part: Periods, scope: Scope) -> tuple[str, list[Any]]:
+    conditions = "".join(f" AND g.{name} = ?" for name in scope)
     sql = (
-        f"SELECT g.currency, sum(s.cost_nanos) FROM {'usage_users' if has_user else 'usage_sums'} s "
-        f"JOIN usage_groups g ON g.id = s.group_id WHERE {level}s.period >= ? AND s.period < ?{conditions} "
-        "GROUP BY g.currency"
+        "SELECT g.currency, sum(s.cost_nanos) FROM usage_sums s JOIN usage_groups g ON g.id = s.group_id "
+        f"WHERE s.level = ? AND s.period >= ? AND s.period < ?{conditions} GROUP BY g.currency"
     )
-    return sql, [*([] if has_user else [part.level]), part.first, part.end, *scope.values()]
+    return sql, [part.level, part.first, part.end, *scope.values()]
+
+
+def _in_days(connection: Connection, part: Periods, scope: Scope) -> tuple[str, list[Any]]:
+    """A user's calls, day by day as long as that is less to look at than everybody's."""
+    ends = "SELECT (SELECT min(period) FROM usage_users), (SELECT max(period) FROM usage_users)"  # each from the key
+    [(first, last)] = connection.execute(ends).fetchall()
+    days = [] if first is None else range(max(int(first), part.first), min(int(last) + 1, part.end))
+    conditions = "".join(f" AND {'s' if name == 'user_id' else 'g'}.{name} = ?" for name in scope)
+    if len(days) <= _MOST_DAYS:
+        when, values = f"s.period IN ({', '.join('?' * len(days))})", [*days]
+    else:
+        when, values = "s.period >= ? AND s.period < ?", [part.first, part.end]
+    sql = (
+        "SELECT g.currency, sum(s.cost_nanos) FROM usage_users s JOIN usage_groups g ON g.id = s.group_id "
+        f"WHERE {when}{conditions} GROUP BY g.currency"
+    )
+    return sql, [*values, *scope.values()]
 
 
 def reserved(connection: Connection, scope: Scope, since: datetime | None, now: datetime) -> Counter[str]:
