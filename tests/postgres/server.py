@@ -45,9 +45,10 @@ class Server:
         hba.write_text("local all team trust\nlocal all all scram-sha-256\nhost all all 127.0.0.1/32 trust\n")
         self.start()
 
-    def start(self) -> None:
-        """Start it, and wait until it takes connections."""
-        options = f"-k {self.folder} -c listen_addresses= -c fsync=off -c max_connections=100"
+    def start(self, *, fsync: bool = False) -> None:
+        """Start it, and wait until it takes connections; commits wait for the disk where they are told to."""
+        disk = "on" if fsync else "off"
+        options = f"-k {self.folder} -c listen_addresses= -c fsync={disk} -c max_connections=100"
         log = str(self.folder / "log")
         self._do("pg_ctl", "-D", str(self._data), "-w", "-t", "60", "-l", log, "-o", options, "start")
 
