@@ -65,7 +65,9 @@ def _in_days(connection: Connection, part: Periods, scope: Scope) -> tuple[str, 
     [(first, last)] = connection.execute(ends).fetchall()
     days = [] if first is None else range(max(int(first), part.first), min(int(last) + 1, part.end))
     conditions = "".join(f" AND {'s' if name == 'user_id' else 'g'}.{name} = ?" for name in scope)
-    if len(days) <= _MOST_DAYS:
+    if not days:
+        when, values = "1 = 0", []
+    elif len(days) <= _MOST_DAYS:
         when, values = f"s.period IN ({', '.join('?' * len(days))})", [*days]
     else:
         when, values = "s.period >= ? AND s.period < ?", [part.first, part.end]
