@@ -82,6 +82,8 @@ HARMLESS = [
     ["schema", "--file", "config"],
     ["usage", "report"],
     ["compare"],
+    ["quota", "show"],
+    ["budget", "show"],
     ["trust", "--show"],
     ["trust", "--revoke"],
     ["models", "check", "offline"],

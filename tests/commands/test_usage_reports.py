@@ -358,7 +358,7 @@ def story(command: Command, *argv: str) -> list[str]:
 
 
 def test_show_tells_a_run_attempt_by_attempt(command: Command, log: UsageLog) -> None:
-    run = new_id()
+    run = f"{int(NOW.timestamp() * 1000):012x}{new_id()[12:]}"  # as a run that began then
     common = {"run_id": run, "user_id": "ann\x1b[31m", "locale": "zh", "prompt_hash": "abcd1234", "tier": "paid"}
     log.record(
         row(

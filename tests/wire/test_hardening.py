@@ -179,7 +179,8 @@ def test_a_killed_call_is_in_the_report_as_unfinished_and_never_as_free(
     assert (total["cost"], total["mean_latency_ms"], total["estimated"]) == ({}, 0, 1)
     assert total["input_tokens"] > 0
     shown = CliRunner().invoke(app, ["usage", "report", *usage])
-    assert "1 unfinished" in shown.stdout
+    assert "unfin-" in shown.stdout
+    assert "¥" not in shown.stdout
     assert shown.stderr == "1 call has no end: killed, or still going on; what was sent may have been billed\n"
     listed = CliRunner().invoke(app, ["usage", "list", *usage])
     assert "unknown" in listed.stdout
