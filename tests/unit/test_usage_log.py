@@ -8,6 +8,7 @@ import stat
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -23,6 +24,7 @@ from llmtask.usage import UsageLog, UsageLogWarning, UsageRow, default_path, new
 from llmtask.usage.migrations import NAMES
 from llmtask.usage.row import COLUMNS
 from llmtask.usage.spool import Spool
+from llmtask.usage.verify import verify
 
 SEED = [  # the seed's LlmUsageLog, in snake_case
     "id",
@@ -60,6 +62,7 @@ MORE = [
     "repair_level",
 ]
 PROCESSES, ROWS_EACH = 8, 5
+MANY = 24
 CALLS_EACH = 500
 NOBODY = 65534
 WAY_OUT = "name another log with --db or LLMTASK_DB"
@@ -405,16 +408,16 @@ def test_a_log_of_the_first_release_keeps_its_rows_and_gets_the_new_column(log: 
 # Many at once
 
 
-def in_processes(work: Callable[..., None], path: Path | str) -> None:
+def in_processes(work: Callable[..., None], path: Path | str, count: int = PROCESSES) -> None:
     """Let processes do the same work, all from the same moment on."""
     spawn = multiprocessing.get_context("spawn")
-    start = spawn.Barrier(PROCESSES)
-    workers = [spawn.Process(target=work, args=(path, number, start)) for number in range(PROCESSES)]
+    start = spawn.Barrier(count)
+    workers = [spawn.Process(target=work, args=(path, number, start)) for number in range(count)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    assert [worker.exitcode for worker in workers] == [0] * PROCESSES
+    assert [worker.exitcode for worker in workers] == [0] * count
 
 
 def record_some(path: Path | str, number: int, start: Any) -> None:
@@ -432,6 +435,61 @@ def test_eight_processes_that_open_a_fresh_log_at_once_lose_no_row(place: Path |
     assert written == sorted(f"{number}.{turn}" for number in range(PROCESSES) for turn in range(ROWS_EACH))
     if log.path:
         assert log.query("SELECT count(*) FROM _sqlite_migrations") == [(len(NAMES),)]
+
+
+def call_some(path: Path, number: int, start: Any) -> None:
+    """Calls of a process that opens the log while others do; a row may wait in the spool while the tables are made."""
+    warnings.simplefilter("ignore", UsageLogWarning)
+    log = UsageLog(path)
+    start.wait()
+    for turn in range(ROWS_EACH):
+        one = row(run_id=f"{number}.{turn}")
+        log.begin(one)
+        log.finish(one)
+    log.close()
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("old_rows", [0, 5_000])
+def test_24_processes_that_open_a_fresh_or_an_old_log_at_once_lose_no_row(
+    path: Path, log: UsageLog, old_rows: int
+) -> None:
+    if old_rows:
+        path.parent.mkdir()
+        with closing(sqlite3.connect(path)) as old, old:
+            old.executescript(FIRST_RELEASE)
+            old.execute(
+                "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
+                "INSERT INTO llm_usage_logs "
+                "(id, task_template_id, provider, model_id, latency_ms, is_success, created_at, attempt, run_id) "
+                "SELECT 'old' || i, task_template_id, provider, model_id, i, 1, created_at, 1, 'r' || i "
+                "FROM n CROSS JOIN llm_usage_logs WHERE id = 'old'",
+                (old_rows,),
+            )
+    in_processes(call_some, path, MANY)
+    log.drain()
+    calls = old_rows + MANY * ROWS_EACH
+    assert log.query("SELECT count(*), count(DISTINCT run_id) FROM llm_usage_logs") == [(calls, calls)]
+    assert log.query("SELECT sum(calls) FROM usage_sums WHERE level = 0") == [(calls,)]
+    assert log.query("SELECT count(*) FROM _sqlite_migrations") == [(len(NAMES),)]
+    assert log.query("PRAGMA integrity_check") == [("ok",)]
+    assert verify(log).agrees
+    assert [each.name for each in path.parent.iterdir() if "spool" in each.name] == []
+
+
+@pytest.mark.sqlite
+def test_any_program_that_knows_sqlite_reads_the_table_and_leaves_nothing_behind(log: UsageLog, path: Path) -> None:
+    log.record(row(user_id="ann", cost=0.5))
+    log.close()
+    before = {each.name for each in path.parent.iterdir()}
+    for address in (f"file:{path}?mode=ro", f"file:{path}?immutable=1"):  # as Datasette opens it, without and with -i
+        with closing(sqlite3.connect(address, uri=True)) as reader:
+            reader.row_factory = sqlite3.Row
+            [found] = reader.execute("SELECT user_id, cost, created_at FROM llm_usage_logs").fetchall()
+            assert dict(found) == {"user_id": "ann", "cost": 0.5, "created_at": "2026-11-23T09:30:00.000Z"}
+            sql = "SELECT task_template_id, count(*) FROM llm_usage_logs GROUP BY 1"
+            assert [tuple(each) for each in reader.execute(sql)] == [("job_match", 1)]
+    assert {each.name for each in path.parent.iterdir()} - {"usage.db-wal", "usage.db-shm"} == before
 
 
 def call_many(path: Path | str, number: int, start: Any) -> None:

@@ -1,5 +1,6 @@
 """The usage log's tables, by sqlite-utils' Migrations. A released migration never changes; new ones are added below."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from llmtask.errors import Failure
@@ -17,14 +18,20 @@ NAMES = ("0001_usage_log", "0002_repair_level", "0003_rollup", "0004_quota", "00
 """The migrations of this release, in order: known without importing sqlite-utils."""
 
 
-def migrate(connection: "Connection") -> None:
-    """Bring a database to this release's tables; safe in many processes at once: the first one in does it."""
-    from sqlite_utils import Database  # 0.1 s that an up-to-date log saves, and that must not be spent in the lock
+def migrate(connection: "Connection", is_done: Callable[["Connection"], bool]) -> None:
+    """Bring a database to this release's tables; safe in many processes at once: the first one in does it.
 
-    migrations = _migrations()
+    Args:
+        connection: The open database.
+        is_done: Whether another process has done it meanwhile.
+    """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        migrations.apply(Database(connection))
+        if not is_done(connection):
+            # 0.1 s, in the lock: of 24 processes that start at once, one spends it and the others wait for that one.
+            from sqlite_utils import Database
+
+            _migrations().apply(Database(connection))
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:

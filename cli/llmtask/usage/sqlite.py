@@ -18,6 +18,7 @@ from llmtask.usage.rollup import SQLITE
 # Between two tries. SQLite's own pauses grow to 0.1 s, so that of many writers some wait for seconds, and some of its
 # statements don't wait at all.
 _PAUSE_S = 0.003
+_LONG_PAUSE_S = 0.02  # while another process makes the tables: many that ask often would keep it from doing so
 
 _Found = TypeVar("_Found")
 
@@ -49,7 +50,7 @@ class SqliteDatabase:
         with self._lock, _errors_named(self.path):
             while True:
                 try:
-                    return work(self._opened())
+                    return work(self._opened(until))
                 except sqlite3.OperationalError as error:
                     if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                         raise
@@ -108,12 +109,12 @@ class SqliteDatabase:
                 self._connection.close()
                 self._connection = None
 
-    def _opened(self) -> sqlite3.Connection:
+    def _opened(self, until: float) -> sqlite3.Connection:
         if self._connection is None:
             _make_private(self.path)
             connection = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
             try:
-                _ready(connection)
+                _ready(connection, until)
             except BaseException:
                 connection.close()
                 raise
@@ -143,7 +144,7 @@ def _may_write(path: Path) -> bool:
     return os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _ready(connection: sqlite3.Connection) -> None:
+def _ready(connection: sqlite3.Connection, until: float) -> None:
     """WAL mode and this release's tables.
 
     Raises:
@@ -155,12 +156,26 @@ def _ready(connection: sqlite3.Connection) -> None:
         raise UsageLogError(message)
     if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         connection.execute("PRAGMA journal_mode = WAL")
+    while not _is_up_to_date(connection):
+        try:
+            migrate(connection, _is_up_to_date)
+        except sqlite3.OperationalError as error:  # somebody else does it, or holds the file
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_LONG_PAUSE_S)
+
+
+def _is_up_to_date(connection: sqlite3.Connection) -> bool:
+    """Whether it has this release's tables.
+
+    Raises:
+        UsageLogError: A newer release made it.
+    """
     applied = _applied(connection)
     if not set(applied) <= set(NAMES):
         message = "was written by a newer llmtask; upgrade this one, or name another log with --db or LLMTASK_DB"
         raise UsageLogError(message)
-    if len(applied) < len(NAMES):
-        migrate(connection)
+    return len(applied) == len(NAMES)
 
 
 def _applied(connection: sqlite3.Connection) -> list[str]:
