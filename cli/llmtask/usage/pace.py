@@ -10,7 +10,7 @@ from llmtask.usage.database import Connection
 if TYPE_CHECKING:
     from llmtask.usage.log import UsageLog
 
-_TARGET_S = 0.015  # a transaction; what a call's row may have to wait is 0.05 s
+_TARGET_S = 0.01  # of work in a transaction, its commit comes to it; what a call may have to wait is 0.05 s
 _PAUSE_S = 0.01  # between two of them: who waits for the log tries every 0.003 s
 _FIRST, _MOST = 16, 5_000  # rows of a transaction
 
@@ -51,6 +51,7 @@ class Pace:
 
         with held():
             done = log.atomic(timed)
+            log.run(lambda connection: connection.execute(log.sql.settling).fetchall())
         if done:
             per_row_s = max(took_s / done, 1e-7)
             self._size = max(1, min(int(_TARGET_S / per_row_s), self._size * 4, _MOST))

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from llmtask.errors import UsageLogError
 from llmtask.usage.database import Connection
 from llmtask.usage.gaps import note_hours, remove
 from llmtask.usage.log import UsageLog, stored
-from llmtask.usage.pace import batches
+from llmtask.usage.pace import Pace, batches
 from llmtask.usage.rollup import ROWS, SUMS, WORDS
 from llmtask.usage.traces import look
 
@@ -75,7 +76,7 @@ def belongings(log: UsageLog, user: str) -> Belongings:
     user = stored(user)
     if not log.exists:
         return Belongings(user, {}, len(_waiting(log, user)))
-    counts = {table: _count(log, table, _COLUMN, user) for table in _tables(log)}
+    counts = {table: _count(log, table, user) for table in _tables(log)}
     return Belongings(user, {table: count for table, count in counts.items() if count}, len(_waiting(log, user)))
 
 
@@ -106,7 +107,7 @@ def purge(log: UsageLog, user: str) -> Iterator[int]:
         yield from batches(log, some)
         for table in _tables(log):
             if table == _USERS:
-                yield from batches(log, lambda connection, size: _made_nobodys(connection, user, size))
+                yield from _made_nobodys(log, user)
             elif table != ROWS:
                 sql = f'DELETE FROM "{table}" WHERE {_COLUMN} = ?'
                 yield log.atomic(lambda connection, sql=sql: connection.execute(sql, (user,)).rowcount)  # type: ignore[misc]
@@ -127,8 +128,8 @@ def search(log: UsageLog, user: str) -> Search:
     mine: list[str] = []
     other: list[str] = []
     for table, columns in _text_columns(log).items():
-        for column in columns:
-            if _count(log, table, column, user):
+        for column, count in _counts(log, table, columns, user).items():
+            if count:
                 (other if (table, column) in _OTHER_NAMES else mine).append(f"{table}.{column}")
     spool = log.spool.all_files()
     try:
@@ -157,20 +158,33 @@ def _text_columns(log: UsageLog) -> dict[str, list[str]]:
     return found
 
 
-def _count(log: UsageLog, table: str, column: str, value: str) -> int:
-    [(count,)] = log.query(f'SELECT count(*) FROM "{table}" WHERE "{column}" = ?', (value,))
+def _count(log: UsageLog, table: str, user: str) -> int:
+    """How many rows are a user's."""
+    [(count,)] = log.query(f'SELECT count(*) FROM "{table}" WHERE {_COLUMN} = ?', (user,))
     return int(count)
 
 
-def _made_nobodys(connection: Connection, user: str, size: int) -> int:
-    """Add a user's sums to those of calls on nobody's behalf."""
+def _counts(log: UsageLog, table: str, columns: list[str], value: str) -> dict[str, int]:
+    """How often each column of a table has a value, in one look at it."""
+    sums = ", ".join(f'sum(CASE WHEN "{column}" = ? THEN 1 ELSE 0 END)' for column in columns)
+    [found] = log.query(f'SELECT {sums} FROM "{table}"', [value] * len(columns))
+    return {column: int(count or 0) for column, count in zip(columns, found, strict=True)}
+
+
+def _made_nobodys(log: UsageLog, user: str) -> Iterator[int]:
+    """Add a user's sums to those of calls on nobody's behalf; how many each transaction took."""
+    left = log.query(f"SELECT period, group_id FROM {_USERS} WHERE {_COLUMN} = ?", (user,))
+    pace = Pace()
+    while left:
+        some, left = left[: pace.size], left[pace.size :]
+        yield pace.atomic(log, lambda connection, some=some: _moved(connection, user, some))  # type: ignore[misc]
+
+
+def _moved(connection: Connection, user: str, places: list[tuple[Any, ...]]) -> int:
     names = ", ".join(SUMS)
     more = ", ".join(f"{name} = {_USERS}.{name} + excluded.{name}" for name in SUMS)
-    chosen = connection.execute(
-        f"SELECT period, group_id FROM {_USERS} WHERE {_COLUMN} = ? LIMIT {size}", (user,)
-    ).fetchall()
-    for period, group in chosen:
-        which = f"period = ? AND {_COLUMN} = ? AND group_id = ?"
+    which = f"period = ? AND {_COLUMN} = ? AND group_id = ?"
+    for period, group in places:
         connection.execute(
             f"INSERT INTO {_USERS} (period, {_COLUMN}, group_id, {names}) "
             f"SELECT period, '', group_id, {names} FROM {_USERS} WHERE {which} "
@@ -178,7 +192,7 @@ def _made_nobodys(connection: Connection, user: str, size: int) -> int:
             (period, user, group),
         )
         connection.execute(f"DELETE FROM {_USERS} WHERE {which}", (period, user, group))
-    return len(chosen)
+    return len(places)
 
 
 def _waiting(log: UsageLog, user: str) -> list[Path]:

@@ -126,6 +126,8 @@ class Writer:
         "UNION ALL SELECT 'sqlite_master', name FROM pragma_table_info('sqlite_master') WHERE type = 'TEXT'"
     )
     """SQL: table and column of everything that holds text."""
+    settling = "PRAGMA wal_checkpoint(PASSIVE)"
+    """SQL: what was written goes to where it stays; else it falls to whoever writes the thousandth page after it."""
     overwriting = "PRAGMA secure_delete = ON"
     """SQL: what this connection deletes from now on is overwritten."""
 
