@@ -27,6 +27,7 @@ from llmtask.usage import UsageRow
 
 _FOLDER = ".llmtask"
 _BUSY_S = 10.0
+_MOST_AT_ONCE = 500  # items whose inputs are held as JSON
 _CHECKPOINT_PAGES = 8_000  # 32 MB; each takes a while, and SQLite's own 1,000 are a hundred answers
 _VERSION = 1
 _TABLES = """
@@ -145,18 +146,22 @@ class Store:
 
     def plan(self, run_id: str, items: Sequence[ItemResult]) -> None:
         """Write down what a run asks; results of items that it no longer asks are dropped from it."""
+        with self._together():
+            self._db.execute("DELETE FROM items WHERE run_id = ?", (run_id,))
+            for begin in range(0, len(items), _MOST_AT_ONCE):
+                self._plan(run_id, begin, items[begin : begin + _MOST_AT_ONCE])
+
+    def _plan(self, run_id: str, begin: int, items: Sequence[ItemResult]) -> None:
         rows: list[tuple[Any, ...]] = []
         inputs: dict[str, str] = {}
-        for position, item in enumerate(items):
+        for position, item in enumerate(items, begin):
             texts = json.dumps(dict(item.inputs))
             digest = hashlib.sha256(texts.encode()).hexdigest()[:32]
             inputs[digest] = texts
             key, tags = _values(item.key), json.dumps(item.tags)
             rows.append((run_id, position, *key, item.task, item.wanted, digest, tags))
-        with self._together():
-            self._db.execute("DELETE FROM items WHERE run_id = ?", (run_id,))
-            self._db.executemany("INSERT OR IGNORE INTO inputs VALUES (?, ?)", inputs.items())
-            self._db.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._db.executemany("INSERT OR IGNORE INTO inputs VALUES (?, ?)", inputs.items())
+        self._db.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def keep(self, run_id: str, key: ItemKey, recording: Recording | None, row: UsageRow) -> None:
         """Write down what a call cost, and its answer where it has one."""
