@@ -59,17 +59,17 @@ def mark(value: str) -> str:
     return f"(SELECT coalesce(max(low), 0) FROM usage_scale WHERE low <= {value})"
 
 
-def middle(marked: int) -> float:
+def middle(marked: int) -> int:
     """The value that stands for all that have a mark: at most 1 % away from any of them."""
-    return marked + marked // 50 / 2
+    return marked + marked // 100
 
 
 def scale() -> Iterator[int]:
-    """The marks: each is 2 % of itself and 1 below the next, so that those below 50 ms stand for themselves."""
+    """The marks: each is 2 % of itself and 1 below the next, so that those below 100 ms stand for themselves."""
     low = 0
     while low < _SLOWEST:
         yield low
-        low += low // 50 + 1
+        low += 2 * (low // 100) + 1
 
 
 def finished(row: str = "") -> str:

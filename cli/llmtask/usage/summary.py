@@ -146,5 +146,5 @@ def _percentile(marks: Counter[int], share: float) -> int | None:
     for mark in sorted(marks):
         rank -= marks[mark]
         if rank <= 0:
-            return round(middle(mark))
+            return middle(mark)
     return None
