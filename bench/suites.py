@@ -379,7 +379,8 @@ def per_item(bench: Bench, given: argparse.Namespace) -> None:
 
 def many(bench: Bench, given: argparse.Namespace) -> None:
     """The memory of a large run."""
-    bench.tapes(given.cases)  # the first run makes the usage log: sqlite-utils imports pandas where it is installed, 80 MB
+    # Whoever makes the usage log imports sqlite-utils, and that pandas where it is installed: 80 MB.
+    bench.tapes(given.cases)
     command = bench.test(given.many, "--fresh", "--concurrency", str(CONCURRENCY), asks=True)
     found = median([bench.measured(command) for _ in range(max(given.rounds // 5, 1))])
     show(f"llmtask test, {given.many:,} cases", found, None, "300 MB")
