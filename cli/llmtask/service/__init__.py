@@ -1,8 +1,10 @@
 """One run of a task: the only door to a model call."""
 
+from llmtask.service.asking import Asking, asking
 from llmtask.service.check import check_model
 from llmtask.service.decided import Decided, QuotaWarning, asks_quota, decide_run
-from llmtask.service.plan import Plan, Planner, RunOptions, plan
+from llmtask.service.gate import Gate
+from llmtask.service.plan import Plan, Planner, RunOptions, plan, require_price
 from llmtask.service.recovery import Ceiling, ceilings
 from llmtask.service.result import (
     Event,
@@ -26,10 +28,12 @@ from llmtask.service.run import (
 )
 
 __all__ = [
+    "Asking",
     "Ceiling",
     "Decided",
     "Event",
     "FallbackEvent",
+    "Gate",
     "Opener",
     "PartialEvent",
     "Plan",
@@ -44,6 +48,7 @@ __all__ = [
     "aexecute",
     "arun_streaming_task",
     "arun_structured_task",
+    "asking",
     "asks_quota",
     "ceilings",
     "check_model",
@@ -51,6 +56,7 @@ __all__ = [
     "execute",
     "execute_decided",
     "plan",
+    "require_price",
     "run_streaming_task",
     "run_structured_task",
 ]

@@ -10,11 +10,11 @@ from llmtask.errors import AnswerInvalidError, CallError, Failure
 from llmtask.money import sums
 from llmtask.prices import get_cost
 from llmtask.providers import Chats
-from llmtask.service import Event, Plan, ResultEvent, RetryEvent, TaskResult, aexecute, execute
+from llmtask.service import Asking, Event, Plan, ResultEvent, RetryEvent, TaskResult, aexecute, asking, execute
 from llmtask.testing.cassettes import Cassettes
 from llmtask.testing.run import ANSWERED, ItemKey, Outcome, Sample, Source
 from llmtask.testing.store import Store
-from llmtask.testing.tape import BAD_ANSWERS, Asking, Find, NotRecordedError, Player, Recorder, Recording, asking
+from llmtask.testing.tape import BAD_ANSWERS, Find, NotRecordedError, Player, Recorder, Recording
 from llmtask.tokens import Tokens
 from llmtask.usage import Ledger, UsageRow
 

@@ -15,9 +15,10 @@ from typing import Any
 from llmtask.errors import ProjectError, UsageError
 from llmtask.project import Project, shown
 from llmtask.providers import find_key
+from llmtask.service import Asking
 from llmtask.testing.run import ItemKey
 from llmtask.testing.suite import SUFFIX
-from llmtask.testing.tape import Asking, Recording
+from llmtask.testing.tape import Recording
 from llmtask.tokens import Tokens
 
 _ABOUT = "Recorded by `llmtask test --record`, played by `--replay`. Holds answers, no input and no keys."

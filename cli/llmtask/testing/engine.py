@@ -9,11 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from llmtask.errors import Failure, LlmtaskError, UsageError
+from llmtask.errors import Failure, LlmtaskError
 from llmtask.money import Cost, sums
 from llmtask.project import Project
 from llmtask.providers import Chats, require_key
-from llmtask.service import Plan, Planner, RunOptions, plan
+from llmtask.service import Gate, Plan, Planner, RunOptions, asking, plan, require_price
 from llmtask.testing.answers import Answers, Given, Line
 from llmtask.testing.checks import (
     AnyCheck,
@@ -26,10 +26,9 @@ from llmtask.testing.checks import (
     Subject,
     examine,
 )
-from llmtask.testing.gate import Gate
 from llmtask.testing.items import Item
 from llmtask.testing.run import ANSWERED, ItemKey, ItemResult, Outcome, Sample
-from llmtask.testing.tape import Recording, asking
+from llmtask.testing.tape import Recording
 
 Result = TypeVar("Result")
 
@@ -240,7 +239,7 @@ class Engine:
             if not self._answers.replays:
                 require_key(self._project, decided.model.provider)
                 if self._max_cost is not None:
-                    _require_price(decided, self._max_cost)
+                    require_price(decided, self._max_cost)
             cost = decided.highest_cost
             yield Cost(cost.nanos * calls, cost.currency) if cost else None
 
@@ -361,19 +360,6 @@ def _bases_first(items: Sequence[Item]) -> list[Item]:
             chain.append(by_key[base])
         ordered |= {one.key: one for one in reversed(chain)}
     return list(ordered.values())
-
-
-def _require_price(decided: Plan, most: Cost) -> None:
-    """Stop where an amount cannot hold what a plan costs.
-
-    Raises:
-        UsageError: Its model has no price, or one in another currency.
-    """
-    price = decided.highest_cost
-    if price is None or price.currency != most.currency:
-        priced = f"is priced in {price.currency}" if price else "has no price"
-        message = f"--max-cost is in {most.currency}, and {decided.route.model_id} {priced}; leave one of them out"
-        raise UsageError(message)
 
 
 def _results(checks: Sequence[AnyCheck], subject: Subject) -> tuple[CheckResult, ...]:

@@ -9,12 +9,13 @@ import pytest
 
 from llmtask.errors import ExitCode, ProjectError, UsageError
 from llmtask.project import Project, shown
+from llmtask.store import make_folder
 from llmtask.testing import plugin
 from llmtask.testing.nodes import CaseNode
 from llmtask.testing.plugin import SUFFIX
 from llmtask.testing.run import Outcome, counts
 from llmtask.testing.runner import Runner
-from llmtask.testing.store import make_folder, store_path
+from llmtask.testing.store import store_path
 
 _FOLDER = "tests"
 _NOT_OURS = frozenset({"node_modules", "site-packages", "venv"})  # folders of other people's suites

@@ -13,12 +13,13 @@ from llmtask.budgets import budgeted
 from llmtask.errors import LlmtaskError, UsageError
 from llmtask.money import Cost, sums
 from llmtask.project import Project
+from llmtask.store import new_run_id
 from llmtask.testing.answers import Answers
 from llmtask.testing.cassettes import Cassettes, require_folder
 from llmtask.testing.engine import Engine
 from llmtask.testing.items import Item
 from llmtask.testing.run import ANSWERED, ItemKey, ItemResult, Outcome, Run, Source
-from llmtask.testing.store import Store, new_run_id
+from llmtask.testing.store import Store
 from llmtask.usage import UsageLog
 
 _GC_THRESHOLDS = (20_000, 20, 50)

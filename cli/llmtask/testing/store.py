@@ -6,11 +6,7 @@ was in flight and nothing else. Unlike the usage log it holds content: inputs an
 
 import hashlib
 import json
-import secrets
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -18,17 +14,15 @@ from typing import Any, cast
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
-from llmtask.errors import ProjectError, UsageError
+from llmtask.errors import UsageError
 from llmtask.money import Cost, Currency
 from llmtask.project import Project, shown
+from llmtask.store import ProjectStore, now, project_file
 from llmtask.testing.run import ItemKey, ItemResult, Run, Sample
 from llmtask.testing.tape import Recording, sound
 from llmtask.usage import UsageRow
 
-_FOLDER = ".llmtask"
-_BUSY_S = 10.0
 _MOST_AT_ONCE = 500  # items whose inputs are held as JSON
-_CHECKPOINT_PAGES = 8_000  # 32 MB; each takes a while, and SQLite's own 1,000 are a hundred answers
 _VERSION = 1
 _TABLES = """
 CREATE TABLE runs (id TEXT PRIMARY KEY, name TEXT, began_at TEXT NOT NULL, ended_at TEXT, likeness TEXT NOT NULL,
@@ -50,11 +44,7 @@ _KEY = "suite = ? AND case_name = ? AND model_id = ? AND locale = ? AND prompt =
 
 def store_path(project: Project) -> Path:
     """Where a project's results are: .llmtask/runs.db in its folder; the starter's are in the user's data folder."""
-    if not project.is_starter:
-        return project.root / _FOLDER / "runs.db"
-    from platformdirs import user_data_path  # only for the starter, whose folder may be nobody's to write to
-
-    return user_data_path("llmtask", appauthor=False) / "starter" / "runs.db"
+    return project_file(project, "runs.db")
 
 
 def latest_runs(project: Project, path: Path | None = None, count: int = 20) -> list[Run]:
@@ -73,7 +63,7 @@ def latest_runs(project: Project, path: Path | None = None, count: int = 20) -> 
         store.close()
 
 
-class Store:
+class Store(ProjectStore):
     """The results of a project's test runs. Safe to use from several threads, one at a time."""
 
     def __init__(self, path: Path) -> None:
@@ -82,36 +72,7 @@ class Store:
         Raises:
             ProjectError: It cannot be opened.
         """
-        self.path = path
-        self._owned: list[tuple[sqlite3.Connection, Path]] = []
-        with _errors_named(path):
-            make_folder(path.parent)
-            self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-            self._prepare()
-
-    def _prepare(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last results, a kill none
-        self._db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        self._db.execute("BEGIN IMMEDIATE")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            for statement in _TABLES.split(";"):
-                self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version = {_VERSION}")
-        self._db.execute("COMMIT")
-        if version > _VERSION:
-            message = f"{shown(self.path)} was written by a newer llmtask; upgrade this one, or move the file away"
-            raise ProjectError(message)
-
-    def close(self) -> None:
-        """Close it, and give up the runs that this process owns."""
-        for lock, path in self._owned:
-            with suppress(OSError):
-                path.unlink()
-            lock.close()
-        self._owned.clear()
-        self._db.close()
+        super().__init__(path, _TABLES, _VERSION, "--results")
 
     def begin(self, run_id: str, likeness: str, settings: Mapping[str, str], name: str | None) -> Run:
         """A new run, owned by this process.
@@ -122,31 +83,31 @@ class Store:
             settings: What it was started with, for people.
             name: What it is called; None for nothing.
         """
-        began_at = _now()
-        self._own(run_id)
-        with _errors_named(self.path):
+        began_at = now()
+        self.own(run_id)
+        with self.errors_named():
             values = (run_id, name, began_at, likeness, json.dumps(settings))
             self._db.execute("INSERT INTO runs (id, name, began_at, likeness, settings) VALUES (?, ?, ?, ?, ?)", values)
         return Run(run_id, began_at, (), name=name, settings=settings)
 
     def broken_off(self, likeness: str) -> Run | None:
         """The last run that asked the same, where it was broken off and its process is gone: now it is ours."""
-        with _errors_named(self.path):
+        with self.errors_named():
             found = self._db.execute(
                 "SELECT id, ended_at FROM runs WHERE likeness = ? ORDER BY rowid DESC LIMIT 1", (likeness,)
             ).fetchone()
-        if found is None or found[1] is not None or not self._own(found[0]):
+        if found is None or found[1] is not None or not self.own(found[0]):
             return None
         return self.run(found[0])
 
     def end(self, run_id: str) -> None:
         """The run is over: the next one begins anew."""
-        with _errors_named(self.path):
-            self._db.execute("UPDATE runs SET ended_at = ? WHERE id = ?", (_now(), run_id))
+        with self.errors_named():
+            self._db.execute("UPDATE runs SET ended_at = ? WHERE id = ?", (now(), run_id))
 
     def plan(self, run_id: str, items: Sequence[ItemResult]) -> None:
         """Write down what a run asks; results of items that it no longer asks are dropped from it."""
-        with self._together():
+        with self.together():
             self._db.execute("DELETE FROM items WHERE run_id = ?", (run_id,))
             for begin in range(0, len(items), _MOST_AT_ONCE):
                 self._plan(run_id, begin, items[begin : begin + _MOST_AT_ONCE])
@@ -166,7 +127,7 @@ class Store:
     def keep(self, run_id: str, key: ItemKey, recording: Recording | None, row: UsageRow) -> None:
         """Write down what a call cost, and its answer where it has one."""
         price = row.price
-        with self._together():
+        with self.together():
             if price is not None:
                 self._db.execute(
                     "INSERT OR REPLACE INTO payments VALUES (?, ?, ?, ?)", (run_id, row.id, price.nanos, price.currency)
@@ -182,7 +143,7 @@ class Store:
             (run_id, *_values(key), sample.repeat, sample.outcome.value, _text(_samples(), sample))
             for key, sample in samples
         ]
-        with self._together():
+        with self.together():
             self._db.executemany("INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def find(self, key: str) -> Recording | None:
@@ -195,13 +156,13 @@ class Store:
         return self._recording(sql, (key, run_id, json.dumps(_values(item))))
 
     def _recording(self, sql: str, values: tuple[str, ...]) -> Recording | None:
-        with _errors_named(self.path):
+        with self.errors_named():
             found = self._db.execute(sql, values).fetchone()
         return _recordings().validate_json(found[0]) if found else None
 
     def sample(self, run_id: str, key: ItemKey, repeat: int) -> Sample | None:
         """A sample of a run."""
-        with _errors_named(self.path):
+        with self.errors_named():
             found = self._db.execute(
                 f"SELECT document FROM samples WHERE run_id = ? AND {_KEY} AND repeat = ?",  # noqa: S608  # our own words
                 (run_id, *_values(key), repeat),
@@ -210,7 +171,7 @@ class Store:
 
     def runs(self, count: int) -> list[Run]:
         """The last runs, the newest first, without their items."""
-        with _errors_named(self.path):
+        with self.errors_named():
             ids = self._db.execute("SELECT id FROM runs ORDER BY rowid DESC LIMIT ?", (count,)).fetchall()
         return [self.head(run_id) for (run_id,) in ids]
 
@@ -224,7 +185,7 @@ class Store:
         Raises:
             UsageError: There is no such run.
         """
-        with _errors_named(self.path):
+        with self.errors_named():
             found = self._db.execute(
                 "SELECT id FROM runs WHERE (? = 'latest' OR name = ? OR substr(id, 1, length(?)) = ?) AND rowid < "
                 "coalesce((SELECT rowid FROM runs WHERE id = ?), 1e18) "
@@ -242,7 +203,7 @@ class Store:
     def run(self, run_id: str) -> Run:
         """A run with its items, in the order in which they were asked; those without a sample are left out."""
         head = self.head(run_id)
-        with _errors_named(self.path):
+        with self.errors_named():
             by_item: dict[tuple[Any, ...], list[Sample]] = {}
             for *key, document in self._db.execute(
                 "SELECT suite, case_name, model_id, locale, prompt, document FROM samples "
@@ -265,7 +226,7 @@ class Store:
 
     def paid(self, run_id: str) -> tuple[Cost, ...]:
         """What was paid in a run, an amount per currency."""
-        with _errors_named(self.path):
+        with self.errors_named():
             sums = self._db.execute(
                 "SELECT currency, sum(nanos) FROM payments WHERE run_id = ? GROUP BY 1 ORDER BY 1", (run_id,)
             ).fetchall()
@@ -273,49 +234,11 @@ class Store:
 
     def head(self, run_id: str) -> Run:
         """A run without its items."""
-        with _errors_named(self.path):
+        with self.errors_named():
             name, began_at, ended_at, settings = self._db.execute(
                 "SELECT name, began_at, ended_at, settings FROM runs WHERE id = ?", (run_id,)
             ).fetchone()
         return Run(run_id, began_at, (), name, ended_at, self.paid(run_id), json.loads(settings))
-
-    def _own(self, run_id: str) -> bool:
-        """Hold a run's lock as long as this process lives; False where another process does.
-
-        It is SQLite's own lock on a file of its own: released whatever ends the process, on every system.
-        """
-        path = self.path.parent / f"{run_id}.lock"
-        lock = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-        try:
-            lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError:
-            lock.close()
-            return False
-        self._owned.append((lock, path))
-        return True
-
-    @contextmanager
-    def _together(self) -> Iterator[None]:
-        """All or nothing of what is written in the block."""
-        with _errors_named(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            finally:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-
-
-def new_run_id() -> str:
-    """An id that sorts by time, such as `20261124-205901-3fa2`."""
-    now = datetime.now(UTC)
-    return f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03x}{secrets.randbelow(16):x}"
-
-
-def _now() -> str:
-    """ISO 8601 in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _text(adapter: TypeAdapter[Any], value: Any) -> str:
@@ -328,28 +251,6 @@ def _text(adapter: TypeAdapter[Any], value: Any) -> str:
 
 def _values(key: ItemKey) -> tuple[str, ...]:
     return key.suite, key.case, key.model_id, key.locale, key.prompt
-
-
-def make_folder(folder: Path) -> None:
-    """A folder that its owner alone can read, and that git leaves alone."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    ignore = folder / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("# Made by llmtask test: results hold inputs and answers.\n*\n", encoding="utf-8")
-
-
-@contextmanager
-def _errors_named(path: Path) -> Iterator[None]:
-    """SQLite's and the system's errors as ProjectError."""
-    way_out = "move it away, or name another with --results"
-    try:
-        yield
-    except sqlite3.Error as error:
-        message = f"{shown(path)}: {error}; {way_out}"
-        raise ProjectError(message) from error
-    except OSError as error:
-        message = f"{shown(path)}: {error.strerror}; {way_out}"
-        raise ProjectError(message) from error
 
 
 @cache

@@ -4,8 +4,6 @@ A recording is found by what was asked: model, parameters, messages, schema and 
 any of them has changed, there is none.
 """
 
-import hashlib
-import json
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +13,7 @@ from typing import Any, TypeAlias
 from llmtask.errors import CallError, Failure, LlmtaskError
 from llmtask.project import Model, Project
 from llmtask.providers import Asked, Delta, Patience, Request
-from llmtask.service import Opener
+from llmtask.service import Asking, Opener, asking
 from llmtask.tokens import Tokens
 from llmtask.usage import Ledger, UsageRow, timestamp
 
@@ -23,19 +21,6 @@ BAD_ANSWERS = frozenset(
     {Failure.SCHEMA_INVALID, Failure.LENGTH, Failure.BLANK, Failure.REASONING_ONLY, Failure.FILTERED}
 )
 """Failures that are an answer of the model's, and a bad one; all others are none."""
-
-# Of a model, what changes its answer; the rest is about where it waits, what it costs and what people read.
-_PARAMETERS = (
-    "provider",
-    "name",
-    "structured",
-    "thinking",
-    "reasoning_effort",
-    "temperature",
-    "max_tokens",
-    "extra_body",
-)
-_MOST_KNOWN = 256  # digests that are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,58 +77,6 @@ class NotRecordedError(LlmtaskError):
         self.parts = parts
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """What a call asks, as far as its answer depends on it."""
-
-    parts: Mapping[str, str]
-
-    def key(self, repeat: int, nth: int) -> str:
-        """The key of a recording.
-
-        Args:
-            repeat: From 1.
-            nth: How often the same was asked before in this repeat: a blank answer is asked for again.
-        """
-        return _digest(json.dumps([*sorted(self.parts.items()), repeat, nth]))[:32]
-
-
-def asking(model: Model, request: Request) -> Asking:
-    """What a call asks."""
-    images = [hashlib.sha256(image.data).hexdigest() for image in request.images]
-    turns = [[turn.role, turn.text] for turn in request.turns]
-    return Asking(
-        {
-            "model": _digest_of(model, _parameters),
-            "system": _digest_of(request.system, str),
-            "input": _digest(json.dumps([request.user, images])),
-            "schema": _digest_of(request.schema, _sorted),
-            **({"turns": _digest(json.dumps(turns))} if turns else {}),
-        }
-    )
-
-
-_known: dict[int, tuple[Any, str]] = {}
-
-
-def _digest_of(one: Any, text: Callable[[Any], str]) -> str:
-    """Of what thousands of calls share and nobody changes: a model, a system message, a schema."""
-    known = _known.get(id(one))
-    if known is None or known[0] is not one:
-        if len(_known) >= _MOST_KNOWN:
-            _known.clear()
-        known = _known[id(one)] = (one, _digest(text(one)))
-    return known[1]
-
-
-def _parameters(model: Model) -> str:
-    return json.dumps({name: getattr(model, name) for name in _PARAMETERS}, sort_keys=True, default=str)
-
-
-def _sorted(schema: Mapping[str, Any]) -> str:
-    return json.dumps(schema, sort_keys=True)
-
-
 def sound(value: Any) -> Any:
     """JSON values without what is no Unicode, such as half a surrogate pair: that stands there as an escape."""
     if isinstance(value, str):
@@ -151,10 +84,6 @@ def sound(value: Any) -> Any:
     if isinstance(value, dict):
         return {sound(key): sound(one) for key, one in value.items()}
     return [sound(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 @dataclass

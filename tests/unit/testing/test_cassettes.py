@@ -8,9 +8,10 @@ import pytest
 from llmtask.errors import ProjectError, UsageError
 from llmtask.project import Model, Project
 from llmtask.providers import Request
+from llmtask.service import Asking, asking
 from llmtask.testing.cassettes import Cassettes, require_folder
 from llmtask.testing.run import ItemKey
-from llmtask.testing.tape import Asking, Recording, asking
+from llmtask.testing.tape import Recording
 from llmtask.tokens import Tokens
 
 KEY = ItemKey("tests/match.llm.yaml", "资深", "ollama/qwen3:8b", "zh")

@@ -9,8 +9,9 @@ import pytest
 
 from llmtask.errors import ProjectError, UsageError
 from llmtask.money import Cost
+from llmtask.store import new_run_id
 from llmtask.testing.run import FORMAT, ItemKey, ItemResult, Outcome, Run, Sample, run_from_json
-from llmtask.testing.store import Store, new_run_id
+from llmtask.testing.store import Store
 from llmtask.testing.tape import Recording
 from llmtask.usage import UsageRow
 
