@@ -1,0 +1,1 @@
+"""Thousands of runs of a task: a journal, limits that learn, outputs, resumable."""
