@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -31,6 +31,8 @@ class _Guard:
         """How many blocks it must not break off."""
         self.is_over = False
         """Whether there is nothing left to break off."""
+        self.drain: Callable[[int], bool] | None = None
+        """Is asked first what becomes of a signal."""
 
     def take(self) -> None:
         """Handle the signals from now on; one that is ignored, as after `nohup`, stays ignored."""
@@ -54,12 +56,14 @@ class _Guard:
             raise KeyboardInterrupt
 
     def _on_signal(self, number: int, _frame: object) -> None:
+        if self.drain is not None and self.drain(number):
+            return
         self.number = self.number or number
         self.interrupt()
 
     def _insist(self, reader: int, wanted: frozenset[int]) -> None:
         """In a thread: see to it that the program ends after a signal."""
-        while (number := os.read(reader, 1)[0]) not in wanted:
+        while (number := os.read(reader, 1)[0]) not in wanted or self.drain is not None:
             pass
         until = time.monotonic() + _GRACE_S
         while time.monotonic() < until:
@@ -89,6 +93,24 @@ def leave() -> None:
 def exit_code() -> int:
     """128 and the signal's number, as shells count: 130 for Ctrl-C."""
     return 128 + ((_guard.number if _guard else 0) or signal.SIGINT)
+
+
+@contextmanager
+def drained(drain: Callable[[int], bool]) -> Iterator[None]:
+    """Ask a function first what becomes of signals in the block; one that it gives False for ends the program.
+
+    Args:
+        drain: Is called with the signal's number, in the main thread, between any two of its steps.
+    """
+    guard = _guard
+    if guard is None or guard.main != threading.get_ident():
+        yield
+        return
+    guard.drain = drain
+    try:
+        yield
+    finally:
+        guard.drain = None
 
 
 @contextmanager

@@ -46,6 +46,7 @@ class _Boundary(TyperGroup):
 COMMANDS = {  # where each command is, and its line in --help: neither needs the command itself
     "run": "Run a task and write its valid answer to stdout; everything else goes to stderr.",
     "route": "Show where a run of a task goes: tier, model, queue, worker.",
+    "batch": "Run a task on thousands of inputs: a journal, limits that learn, resumable.",
     "test": "Run suites: ask models the cases of tests/*.llm.yaml, and examine every answer.",
     "compare": "Compare two runs of suites: what is better, what is worse, what cannot be told.",
     "usage": "What it all cost.",

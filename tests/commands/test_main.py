@@ -11,6 +11,7 @@ NAMES = [
     *(
         "run",
         "route",
+        "batch",
         "test",
         "compare",
         "usage",
@@ -29,6 +30,12 @@ NAMES = [
 LEAVES = [
     ["run"],
     ["route"],
+    ["batch", "start"],
+    ["batch", "resume"],
+    ["batch", "retry"],
+    ["batch", "status"],
+    ["batch", "cancel"],
+    ["batch", "results"],
     ["test"],
     ["compare"],
     ["usage", "report"],

@@ -82,6 +82,7 @@ HARMLESS = [
     ["schema", "--file", "config"],
     ["usage", "report"],
     ["compare"],
+    ["batch", "status"],
     ["quota", "show"],
     ["budget", "show"],
     ["trust", "--show"],
@@ -100,6 +101,7 @@ REFUSED = [
     ["models", "check", "deepseek/other"],
     ["doctor"],
     ["doctor", "--offline"],
+    ["batch", "job_match", "--inputs", "resume.jsonl", "--var", "resume=x"],
     ["test"],
     ["test", "tests/post.llm.yaml", "--model", "deepseek-chat"],
 ]

@@ -15,7 +15,11 @@ from llmtask.errors import Failure
 from llmtask.money import Cost
 from llmtask.tokens import Tokens
 
+BAD_INPUT = "bad_input"
+"""The error class of a record that cannot be asked: no call was made for it."""
+
 _KEY_BYTES = 16
+_NO_TOKENS = Tokens()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,9 @@ class Inputs:
 
     def to_json(self) -> str:
         """As one line of JSON, equal for equal inputs: `{"texts": {"resume": "..."}, "images": [...]}`."""
-        written = {"texts": dict(self.texts)} | ({"images": [_image(one) for one in self.images]} if self.images else {})
+        written = {"texts": dict(self.texts)} | (
+            {"images": [_image(one) for one in self.images]} if self.images else {}
+        )
         return json.dumps(written, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
     @classmethod
@@ -48,7 +54,7 @@ class Record:
 
     id: str
     """What outputs call it: its own `id`, its file's name, or its number from 1."""
-    inputs: Inputs = Inputs()
+    inputs: Inputs = field(default_factory=Inputs)
     problem: str | None = None
     """Why it cannot be asked, for people; its job fails without a call."""
 
@@ -101,7 +107,7 @@ class Outcome:
     """Why there is no answer, for people."""
     model_id: str | None = None
     """Of the model that was asked last."""
-    tokens: Tokens = Tokens()
+    tokens: Tokens = _NO_TOKENS
     """All calls together."""
     costs: tuple[Cost, ...] = ()
     """All calls together, an amount per currency."""

@@ -12,7 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import TypeVar
 
-from llmtask.batch.job import Outcome, State
+from llmtask.batch.job import BAD_INPUT, Outcome, State
 from llmtask.errors import ProjectError, UsageError
 
 _STDOUT = "-"
@@ -345,7 +345,7 @@ def _answer(record_id: str, outcome: Outcome) -> bytes:
 
 
 def _failure(record_id: str, outcome: Outcome) -> bytes:
-    error_class = outcome.failure.value if outcome.failure else None
+    error_class = outcome.failure.value if outcome.failure else BAD_INPUT
     return _bytes(f"{_json({'id': record_id, 'error_class': error_class, 'reason': outcome.reason})}\n")
 
 

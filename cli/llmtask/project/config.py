@@ -137,10 +137,14 @@ class Model(Strict):
 
 
 class Queue(Strict):
-    """A named queue: what later workers share."""
+    """A named queue: what the calls of a batch share."""
 
     concurrency: int = Field(default=1, ge=1)
     """Most calls in flight at once."""
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """Most calls that a batch begins in any minute; null sets no limit."""
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    """Most tokens, in and out, that a batch uses in any minute; null sets no limit."""
 
 
 class Target(Strict):

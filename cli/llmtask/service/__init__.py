@@ -4,7 +4,7 @@ from llmtask.service.asking import Asking, asking
 from llmtask.service.check import check_model
 from llmtask.service.decided import Decided, QuotaWarning, asks_quota, decide_run
 from llmtask.service.gate import Gate
-from llmtask.service.plan import Plan, Planner, RunOptions, plan, require_price
+from llmtask.service.plan import Plan, Planner, RunOptions, plan, require_currency, require_price
 from llmtask.service.recovery import Ceiling, ceilings
 from llmtask.service.result import (
     Event,
@@ -56,6 +56,7 @@ __all__ = [
     "execute",
     "execute_decided",
     "plan",
+    "require_currency",
     "require_price",
     "run_streaming_task",
     "run_structured_task",

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,11 @@ def asking(model: Model, request: Request) -> Asking:
             **({"turns": _digest(json.dumps(turns))} if turns else {}),
         }
     )
+
+
+def digest_of_all(said: Sequence[Any], model: Model, schema: Mapping[str, Any]) -> str:
+    """Of what many calls share: what their answers depend on beside their input."""
+    return _digest(json.dumps([*said, _parameters(model), _sorted(schema)]))
 
 
 _known: dict[int, tuple[Any, str]] = {}

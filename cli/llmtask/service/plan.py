@@ -17,6 +17,7 @@ from llmtask.prompts import Prompt, load_prompt
 from llmtask.providers import TOOL_NAME, Request, require_key
 from llmtask.router import Route, Router
 from llmtask.schemas import example, json_schema, load_schema
+from llmtask.service.asking import digest_of_all
 from llmtask.tokens import Tokens, estimate_all
 from llmtask.usage import UsageLog
 
@@ -157,10 +158,18 @@ def require_price(decided: Plan, most: Cost) -> None:
     Raises:
         UsageError: Its model has no price, or one in another currency.
     """
-    price = decided.highest_cost
+    require_currency(decided.route.model_id, decided.highest_cost, most)
+
+
+def require_currency(model_id: str, price: Cost | None, most: Cost) -> None:
+    """Stop where an amount cannot hold what a model's calls cost.
+
+    Raises:
+        UsageError: The model has no price, or one in another currency.
+    """
     if price is None or price.currency != most.currency:
         priced = f"is priced in {price.currency}" if price else "has no price"
-        message = f"--max-cost is in {most.currency}, and {decided.route.model_id} {priced}; leave one of them out"
+        message = f"--max-cost is in {most.currency}, and {model_id} {priced}; leave one of them out"
         raise UsageError(message)
 
 
@@ -190,6 +199,23 @@ class Planner:
         self._free = _free_route(project, self._task, self._route, options, has_image=bool(self._images))
         self._schema = schema or load_schema(project, self._task)
         self._fields = json_schema(self._schema)
+
+    @property
+    def route(self) -> Route:
+        """Where its runs go first."""
+        return self._route
+
+    @property
+    def prompt(self) -> Prompt:
+        """What it asks."""
+        return self._prompt
+
+    @property
+    def digest(self) -> str:
+        """Equal for planners whose runs ask the same, given the same input: task, prompt, schema, model, parameters."""
+        model = self._project.model(self._route.model_id)
+        asked = (self._task, self._locale, self._prompt.hash, bool(self._options.get("strict")))
+        return digest_of_all(asked, model, self._fields)
 
     def plan(self, variables: Mapping[str, str]) -> Plan:
         """Decide a run.

@@ -152,6 +152,23 @@ class UsageLog:
         else:
             self.drain()
 
+    def keep(self, rows: Sequence[UsageRow]) -> None:
+        """Write rows as they stand, of calls that begin or have ended, in one transaction; on disk when this returns.
+
+        Where the log cannot be written, they go to the spool, as `begin` and `finish` have it.
+        """
+        values = [_bound(row) for row in rows]
+        try:
+            self._database.atomic(lambda connection: connection.executemany(WRITE, values), self._patience_s)
+        except UsageLogError:
+            self.close()
+            problems = [problem for row in rows if (problem := self._keep(row))]
+            if problems:
+                more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+                warnings.warn(problems[0] + more, UsageLogWarning, stacklevel=2)
+        else:
+            self.drain()
+
     def record(self, row: UsageRow) -> None:
         """Add the row of a call that has ended; it is on disk when this returns.
 

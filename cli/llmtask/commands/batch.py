@@ -1,0 +1,340 @@
+"""`llmtask batch`: a task on thousands of inputs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from llmtask.commands.options import (
+    AsJson,
+    Database,
+    Locale,
+    Paid,
+    ProjectFolder,
+    TaskName,
+    TrustOnce,
+    has_quota,
+    model_names,
+    open_project,
+    usage_log,
+)
+from llmtask.errors import UsageError
+from llmtask.view.console import note
+
+if TYPE_CHECKING:
+    from llmtask.batch.start import Started
+    from llmtask.money import Currency
+    from llmtask.project import Project
+
+_START = "start"
+
+
+class _Group(TyperGroup):
+    """`batch TASK` is `batch start TASK`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command in where a task stands in its place."""
+        if args and args[0] not in {*self.commands, "-h", "--help"}:
+            args = [_START, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_Group,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Run a task on thousands of inputs: a journal, limits that learn, resumable.",
+)
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A batch's id, the beginning of one, or latest.")]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="PATH",
+        help="FILE.jsonl, a folder (a file each), or - for stdout; failed ones beside it.",
+    ),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option("--concurrency", metavar="N", min=1, help="The most calls of a queue at once; the queue's if less."),
+]
+MaxCost = Annotated[
+    str | None, typer.Option("--max-cost", metavar="AMOUNT", help="Begin no more once so much is spent: 20, 2.5USD.")
+]
+Alert = Annotated[
+    str | None,
+    typer.Option("--alert", metavar="URL|COMMAND", help="Is told when it stops, breaks or is done."),
+]
+ProgressForm = Annotated[
+    str | None,
+    typer.Option("--progress", metavar="FORM", help="bar, plain, json or none.  [dim]\\[default: as stderr is][/]"),
+]
+NoLog = Annotated[bool, typer.Option("--no-log", help="Write no usage rows.")]
+
+
+@app.command(_START)
+def start(
+    task: TaskName,
+    inputs: Annotated[
+        str, typer.Option("--inputs", "-i", metavar="PATH", help="FILE.jsonl, FILE.csv, a folder, or - for JSONL.")
+    ],
+    out: Out = None,
+    variables: Annotated[
+        list[str] | None, typer.Option("--var", metavar="NAME=TEXT", help="A text that every record has. Repeatable.")
+    ] = None,
+    locale: Locale = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="ID", help="A model instead of the route's.", autocompletion=model_names),
+    ] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", metavar="VERSION", help="A draft of the prompt.")] = None,
+    paid: Paid = None,
+    reasoning: Annotated[bool, typer.Option("--reasoning", help="The route's reasoning model.")] = False,
+    fallback: Annotated[
+        bool | None, typer.Option("--fallback/--no-fallback", help="Whether the model's fallbacks take over.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Accept nothing but the bare JSON object.")] = False,
+    timeout: Annotated[float | None, typer.Option("--timeout", metavar="S", min=0.1, help="Seconds for a run.")] = None,
+    user: Annotated[str | None, typer.Option("--user", metavar="ID", help="On whose behalf, for the log.")] = None,
+    service: Annotated[
+        str | None, typer.Option("--service", metavar="ID", help="For which service, for the log.")
+    ] = None,
+    concurrency: Concurrency = None,
+    max_cost: MaxCost = None,
+    as_finished: Annotated[
+        bool, typer.Option("--as-finished", help="Write answers as they come, not in the order of the input.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it can cost; ask nobody.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over what is in --out.")] = False,
+    alert: Alert = None,
+    progress: ProgressForm = None,
+    no_log: NoLog = False,
+    project: ProjectFolder = None,
+    trust: TrustOnce = False,
+    db: Database = None,
+) -> None:
+    """Run a task on every record of an input.
+
+    [bold]llmtask batch job_match --inputs resumes.jsonl --out matches.jsonl[/]
+
+    [bold]llmtask batch job_match --inputs resumes/ --out out/ --concurrency 64 --max-cost 20[/]
+    """
+    from llmtask.batch.outputs import open_outputs
+    from llmtask.batch.spec import Plans, Spec
+    from llmtask.batch.start import Settings, begin, estimated
+    from llmtask.view.batch import show_estimate
+
+    _require_apart(inputs, out)
+    loaded = open_project(project, trust)
+    spec = Spec(
+        task=loaded.task_id(task),
+        locale=locale,
+        prompt_version=prompt,
+        model_id=model,
+        has_quota=has_quota(loaded, paid),
+        prefer_reasoning=reasoning,
+        fall_back=fallback,
+        strict=strict,
+        timeout_s=timeout,
+        user_id=user,
+        service_id=service,
+    )
+    plans = Plans(spec, loaded)
+    settings = Settings(
+        inputs=inputs,
+        out=out,
+        base=_texts(variables or []),
+        as_finished=as_finished,
+        concurrency=concurrency,
+        max_cost=_amount(max_cost, loaded, plans.planner.route.model_id),
+        alert=alert,
+    )
+    show_estimate(estimated(plans, settings), settings.most)
+    if dry_run:
+        return
+    outputs = open_outputs(out, append=False, force=force) if out else None
+    started = begin(loaded, spec, settings, None if no_log else usage_log(db, loaded))
+    _run(started, outputs, progress)
+
+
+@app.command()
+def resume(
+    run: Run,
+    concurrency: Concurrency = None,
+    max_cost: MaxCost = None,
+    alert: Alert = None,
+    progress: ProgressForm = None,
+    no_log: NoLog = False,
+    project: ProjectFolder = None,
+    trust: TrustOnce = False,
+    db: Database = None,
+) -> None:
+    """Go on with a batch that was broken off or stopped; what is done is not done again."""
+    changes = {"concurrency": concurrency, "alert": alert, "max_cost": max_cost}
+    _go_on(run, changes, progress, no_log, (project, trust, db), retry=False)
+
+
+@app.command()
+def retry(
+    run: Run,
+    concurrency: Concurrency = None,
+    max_cost: MaxCost = None,
+    alert: Alert = None,
+    progress: ProgressForm = None,
+    no_log: NoLog = False,
+    project: ProjectFolder = None,
+    trust: TrustOnce = False,
+    db: Database = None,
+) -> None:
+    """Ask for the failed ones again, and for them alone."""
+    changes = {"concurrency": concurrency, "alert": alert, "max_cost": max_cost}
+    _go_on(run, changes, progress, no_log, (project, trust, db), retry=True)
+
+
+@app.command()
+def status(
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="A batch; all where it is left out.")] = None,
+    as_json: AsJson = False,
+    project: ProjectFolder = None,
+    db: Database = None,
+) -> None:
+    """Show how batches stand; one that another process runs, too."""
+    from llmtask.batch.journal import Journal, find_journal, folder_of, run_ids
+    from llmtask.project import load_project
+    from llmtask.view.batch import show_standings
+
+    loaded = load_project(project)
+    log = usage_log(db, loaded)
+    paths = [find_journal(loaded, run)] if run else [folder_of(loaded) / f"{name}.db" for name in run_ids(loaded)]
+    found = []
+    for path in paths:
+        journal = Journal(path)
+        try:
+            standing = journal.standing()
+        finally:
+            journal.close()
+        sql = "SELECT count(*) FROM llm_usage_logs WHERE service_id = ? AND error_class = 'unfinished'"
+        found.append((standing, int(log.query(sql, (f"batch:{standing.run_id}",))[0][0]) if log.exists else 0))
+    if not found:
+        note("no batch yet: `llmtask batch TASK --inputs FILE.jsonl --out FILE.jsonl` begins one")
+    show_standings(found, as_json=as_json)
+
+
+@app.command()
+def cancel(run: Run, project: ProjectFolder = None) -> None:
+    """Stop a batch that another process runs: what is in flight comes to its end."""
+    from llmtask.batch.journal import Journal, find_journal
+    from llmtask.project import load_project
+
+    journal = Journal(find_journal(load_project(project), run))
+    try:
+        journal.request_stop()
+    finally:
+        journal.close()
+    note(f"batch {journal.run_id} stops when what is in flight has ended; `llmtask batch resume` would go on")
+
+
+@app.command()
+def results(
+    run: Run,
+    out: Out = "-",
+    force: Annotated[bool, typer.Option("--force", help="Write over what is in --out.")] = False,
+    project: ProjectFolder = None,
+) -> None:
+    """Write the answers of a batch again, from its journal."""
+    from llmtask.batch.journal import Journal, find_journal
+    from llmtask.batch.outputs import open_outputs
+    from llmtask.project import load_project
+
+    journal = Journal(find_journal(load_project(project), run))
+    try:
+        outputs = open_outputs(out or "-", append=False, force=force)
+        for block in journal.all_finished():
+            outputs.write(block)
+        outputs.flush()
+        outputs.close()
+        standing = journal.standing()
+    finally:
+        journal.close()
+    note(f"{standing.done:,} done, {standing.failed:,} failed, {standing.pending:,} to do", style="")
+
+
+def _go_on(
+    run: str,
+    changes: dict[str, Any],
+    progress: str | None,
+    no_log: bool,
+    place: tuple[str | None, bool, str | None],
+    *,
+    retry: bool,
+) -> None:
+    from llmtask.batch.outputs import open_outputs
+    from llmtask.batch.start import go_on, model_of
+
+    folder, trust, db = place
+    loaded = open_project(folder, trust)
+    changes["max_cost"] = _amount(changes["max_cost"], loaded, model_of(loaded, run))
+    started = go_on(loaded, run, None if no_log else usage_log(db, loaded), retry=retry, changes=changes)
+    out = started.settings.out
+    _run(started, open_outputs(out, append=False, force=True) if out else None, progress)
+
+
+def _run(started: "Started", outputs: Any, progress: str | None) -> None:
+    from llmtask.batch.foreground import run_in_foreground
+    from llmtask.view.batch import Watch, show_end
+
+    if progress not in (None, "bar", "plain", "json", "none"):
+        message = f"--progress {progress!r} is none of bar, plain, json, none"
+        raise UsageError(message)
+    watch = Watch(started.batch, progress)  # type: ignore[arg-type]  # checked above
+    note(f"batch {started.batch.journal.run_id}", style="")
+    ended = run_in_foreground(started, outputs, watch.run)
+    watch.end()
+    for problem in started.alerts.problems:
+        note(problem)
+    show_end(started.batch, ended.standing, ended.began)
+    if ended.code:
+        raise typer.Exit(ended.code)
+
+
+def _require_apart(inputs: str, out: str | None) -> None:
+    """Refuse to write over what is read.
+
+    Raises:
+        UsageError: Input and output are one place.
+    """
+    if out not in (None, "-") and inputs != "-" and Path(str(out)).resolve() == Path(inputs).resolve():
+        message = f"--out {out!r} is what --inputs reads; name another place"
+        raise UsageError(message)
+
+
+def _texts(variables: list[str]) -> dict[str, str]:
+    found = {}
+    for variable in variables:
+        name, equals, value = variable.partition("=")
+        if not equals:
+            message = f"--var {variable!r} is not of the form NAME=TEXT"
+            raise UsageError(message)
+        found[name] = value
+    return found
+
+
+def _amount(said: str | None, project: "Project", model_id: str) -> "tuple[int, Currency] | None":
+    """What --max-cost says, in nano-units and its currency; the model's where it names none."""
+    if said is None:
+        return None
+    from llmtask.money import read_amount
+
+    try:
+        nanos, currency = read_amount(said)
+    except ValueError as error:
+        message = f"--max-cost {said!r} {error}"
+        raise UsageError(message) from error
+    currency = currency or project.provider_of(model_id).currency
+    if currency is None:
+        message = f"--max-cost {said} of what? {model_id} has no price; say 2.00CNY or 0.30USD"
+        raise UsageError(message)
+    return nanos, currency
