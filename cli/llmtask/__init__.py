@@ -7,9 +7,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llmtask.batch.library import BatchResult, run_batch
     from llmtask.documents import Image
     from llmtask.errors import (
         AnswerInvalidError,
+        BatchStoppedError,
         CallError,
         CappedError,
         ExitCode,
@@ -47,6 +49,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnswerInvalidError",
+    "BatchResult",
+    "BatchStoppedError",
     "CallError",
     "CappedError",
     "Cost",
@@ -80,14 +84,17 @@ __all__ = [
     "get_task_routing",
     "load_project",
     "route_task",
+    "run_batch",
     "run_streaming_task",
     "run_structured_task",
 ]
 
 _HOME = {  # where each name lives
+    "batch.library": ("BatchResult", "run_batch"),
     "documents": ("Image",),
     "errors": (
         "AnswerInvalidError",
+        "BatchStoppedError",
         "CallError",
         "CappedError",
         "ExitCode",

@@ -9,6 +9,8 @@ import llmtask
 
 PUBLIC = [
     "AnswerInvalidError",
+    "BatchResult",
+    "BatchStoppedError",
     "CallError",
     "CappedError",
     "Cost",
@@ -42,6 +44,7 @@ PUBLIC = [
     "get_task_routing",
     "load_project",
     "route_task",
+    "run_batch",
     "run_streaming_task",
     "run_structured_task",
 ]

@@ -1,5 +1,6 @@
 """Batches over real HTTP on loopback: nothing missing, nothing twice, nothing paid for that was done."""
 
+import asyncio
 import hashlib
 import json
 import random
@@ -9,13 +10,16 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llmtask import run_batch
 from llmtask.batch.journal import Journal, folder_of, run_ids
+from llmtask.errors import BatchStoppedError
 from llmtask.project import Project
 from llmtask.usage import UsageLog
 from tests.wire.conftest import MATCH
@@ -332,3 +336,47 @@ def test_an_alert_tells_how_it_ended(site: Site, deepseek: VendorServer, tmp_pat
     site.run(*site.starting("--alert", f"{sys.executable} {script}"))
     assert json.loads(told.read_text(encoding="utf-8"))["event"] == "done"
     assert folder_of(site.project).stat().st_mode & 0o077 == 0
+
+
+def test_the_library_gives_results_as_they_finish_and_leaves_a_sound_journal_when_it_is_left(
+    site: Site, deepseek: VendorServer
+) -> None:
+    answered(deepseek, lambda request: answer(request, first_byte_delay_s=0.01))
+    given = [{"resume": f"候选人 {n}；Go"} for n in range(50)]
+
+    async def leave() -> tuple[str, int]:
+        taken = 0
+        results = run_batch("job_match", given, project=site.project, log=site.log)
+        async with aclosing(results):
+            async for result in results:
+                assert result.answer is not None
+                assert result.answer["overall_assessment"] == str(int(result.id) - 1)
+                taken += 1
+                if taken == 10:
+                    return result.batch, taken
+        raise AssertionError
+
+    async def go_on(batch: str) -> set[str]:
+        results = run_batch("job_match", given, project=site.project, log=site.log, resume=batch)
+        return {result.id async for result in results}
+
+    batch, taken = asyncio.run(leave())
+    left = asyncio.run(go_on(batch))
+    assert 0 < len(left) <= 50 - taken
+    journal = Journal(folder_of(site.project) / f"{batch}.db")
+    standing = journal.standing()
+    journal.close()
+    assert (standing.done, standing.pending) == (50, 0)
+    assert len(deepseek.requests) <= 50 + 8
+    assert not [row for row in site.log.latest(999) if row.is_unfinished]
+
+
+def test_the_library_raises_where_a_queue_is_stopped(site: Site, deepseek: VendorServer) -> None:
+    answered(deepseek, lambda _: Reply(status=401))
+
+    async def run() -> None:
+        async for _ in run_batch("job_match", [{"resume": "候选人 1；Go"}], project=site.project, log=site.log):
+            raise AssertionError
+
+    with pytest.raises(BatchStoppedError, match="resume="):
+        asyncio.run(run())

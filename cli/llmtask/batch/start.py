@@ -106,8 +106,22 @@ class Started:
     records: Iterator[Record]
 
 
-def begin(project: Project, spec: Spec, settings: Settings, log: UsageLog | None) -> Started:
+def begin(
+    project: Project,
+    spec: Spec,
+    settings: Settings,
+    log: UsageLog | None,
+    *,
+    records: Iterator[Record] | None = None,
+) -> Started:
     """A new batch.
+
+    Args:
+        project: The project.
+        spec: What its jobs share.
+        settings: How it is done.
+        log: The usage log; None for none.
+        records: Its input, where that is no file.
 
     Raises:
         LlmtaskError: Something asked for does not exist, or cannot be used.
@@ -118,14 +132,21 @@ def begin(project: Project, spec: Spec, settings: Settings, log: UsageLog | None
     if settings.most is not None:
         route = plans.planner.route
         require_currency(route.model_id, get_cost(route.model_id, Tokens(1, 1), project=project), settings.most)
-    records = _records(plans, settings)
+    source = records if records is not None else _records(plans, settings)
     journal = new_journal(project, {"spec": asdict(spec), "digest": plans.digest, **_kept(settings)})
     own = replace(spec, service_id=spec.service_id or f"batch:{journal.run_id}")
-    return _started(journal, Plans(own, project), settings, log, records)
+    count = None if records is not None else count_records(settings.inputs)
+    return _started(journal, Plans(own, project), settings, log, (source, count))
 
 
 def go_on(
-    project: Project, name: str, log: UsageLog | None, *, retry: bool = False, changes: Mapping[str, Any] | None = None
+    project: Project,
+    name: str,
+    log: UsageLog | None,
+    *,
+    retry: bool = False,
+    changes: Mapping[str, Any] | None = None,
+    records: Iterator[Record] | None = None,
 ) -> Started:
     """A batch that was broken off, or whose failures are to be tried again.
 
@@ -135,6 +156,7 @@ def go_on(
         log: The usage log; None for none.
         retry: Whether failed jobs are done again.
         changes: Settings that are other ones now.
+        records: Its input from the beginning, where that is no file.
 
     Raises:
         UsageError: There is no such batch, another process runs it, or the project has changed.
@@ -150,11 +172,14 @@ def go_on(
         require_same(standing.settings, plans.digest)
         require_key(project, project.model(plans.planner.route.model_id).provider)
         journal.require_own()
-        records: Iterator[Record] = iter(()) if standing.is_read else _records(plans, settings)
+        source: Iterator[Record] = records or iter(())
+        count = None
+        if records is None and not standing.is_read:
+            source, count = _records(plans, settings), count_records(settings.inputs)
         journal.reopen({**standing.settings, **_kept(settings)})
         if retry:
             journal.retry()
-        return _started(journal, plans, settings, log, records)
+        return _started(journal, plans, settings, log, (source, count))
     except LlmtaskError:
         journal.close()
         raise
@@ -175,11 +200,15 @@ def model_of(project: Project, name: str) -> str:
 
 
 def _started(
-    journal: Journal, plans: Plans, settings: Settings, log: UsageLog | None, records: Iterator[Record]
+    journal: Journal,
+    plans: Plans,
+    settings: Settings,
+    log: UsageLog | None,
+    source: tuple[Iterator[Record], int | None],
 ) -> Started:
+    records, count = source
     alerts = Alerts(settings.alert, journal.run_id)
     broker = EmbeddedBroker(plans, log, concurrency=settings.concurrency, alert=alerts.send)
-    count = None if journal.standing().is_read else count_records(settings.inputs)
     batch = Batch(journal, broker, plans, max_cost=settings.most, records=count)
     return Started(batch, settings, alerts, records)
 

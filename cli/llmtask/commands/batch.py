@@ -127,6 +127,7 @@ def start(
     from llmtask.batch.start import Settings, begin, estimated
     from llmtask.view.batch import show_estimate
 
+    _require_form(progress)
     _require_apart(inputs, out)
     loaded = open_project(project, trust)
     spec = Spec(
@@ -274,6 +275,7 @@ def _go_on(
     from llmtask.batch.outputs import open_outputs
     from llmtask.batch.start import go_on, model_of
 
+    _require_form(progress)
     folder, trust, db = place
     loaded = open_project(folder, trust)
     changes["max_cost"] = _amount(changes["max_cost"], loaded, model_of(loaded, run))
@@ -286,10 +288,7 @@ def _run(started: "Started", outputs: Any, progress: str | None) -> None:
     from llmtask.batch.foreground import run_in_foreground
     from llmtask.view.batch import Watch, show_end
 
-    if progress not in (None, "bar", "plain", "json", "none"):
-        message = f"--progress {progress!r} is none of bar, plain, json, none"
-        raise UsageError(message)
-    watch = Watch(started.batch, progress)  # type: ignore[arg-type]  # checked above
+    watch = Watch(started.batch, progress)  # type: ignore[arg-type]  # `_require_form` has seen it
     note(f"batch {started.batch.journal.run_id}", style="")
     ended = run_in_foreground(started, outputs, watch.run)
     watch.end()
@@ -308,6 +307,17 @@ def _require_apart(inputs: str, out: str | None) -> None:
     """
     if out not in (None, "-") and inputs != "-" and Path(str(out)).resolve() == Path(inputs).resolve():
         message = f"--out {out!r} is what --inputs reads; name another place"
+        raise UsageError(message)
+
+
+def _require_form(progress: str | None) -> None:
+    """Refuse a way to show progress that there is not.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if progress not in (None, "bar", "plain", "json", "none"):
+        message = f"--progress {progress!r} is none of bar, plain, json, none"
         raise UsageError(message)
 
 
