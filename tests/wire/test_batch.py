@@ -30,7 +30,7 @@ QUEUES = {"q_deepseek_chat": {"concurrency": 8}}
 
 
 def said(request: Request) -> str:
-    return "\n".join(str(message["content"]) for message in (request.body or {})["messages"])
+    return "\n".join(str(message["content"]) for message in (request.body or {}).get("messages", ()))
 
 
 def number(request: Request) -> str:
@@ -170,12 +170,12 @@ def test_a_batch_that_is_killed_goes_on_with_nothing_missing_and_nothing_twice(
     site.out.unlink(missing_ok=True)  # it is made again
     site.run(*site.argv("resume", "latest"))
     site.require_whole(200)
-    asked = Counter(map(number, deepseek.requests))
+    asked = Counter(filter(None, map(number, deepseek.requests)))  # the kill may cut a request off in the middle
     assert len(asked) == 200
-    assert len(deepseek.requests) - 200 <= 8, "no more than was in flight"
+    assert asked.total() - 200 <= 8, "no more than was in flight"
     rows = site.log.latest(999)
     unfinished = sum(row.is_unfinished for row in rows)
-    assert len(deepseek.requests) <= len(rows) <= len(deepseek.requests) + 8, "a row is there before its call"
+    assert len(deepseek.requests) <= len(rows) <= asked.total() + 8, "a row is there before its call"
     assert unfinished <= 8
 
 
