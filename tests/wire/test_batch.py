@@ -90,6 +90,10 @@ class Site:
         path = self.folder / name
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
+    def count(self) -> int:
+        """Lines that are written so far."""
+        return self.out.read_bytes().count(b"\n") if self.out.exists() else 0
+
     def require_whole(self, count: int) -> None:
         lines = self.lines()
         assert [line["id"] for line in lines] == [f"r{n}" for n in range(count)]
@@ -314,6 +318,63 @@ def test_results_come_from_the_journal_and_an_output_is_not_written_over_unasked
     printed = site.run(*argv)
     assert [json.loads(line)["id"] for line in printed.stdout.splitlines()] == [f"r{n}" for n in range(12)]
     assert len(deepseek.requests) == 12
+
+
+def test_answers_that_are_written_as_they_come_are_all_there_bad_records_and_late_duplicates_too(
+    site: Site, deepseek: VendorServer
+) -> None:
+    answered(deepseek, answer)
+    feed = subprocess.Popen(
+        site.argv("job_match", "--inputs", "-", "--out", str(site.out), "--as-finished"),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert feed.stdin is not None
+    lines = [json.dumps({"id": f"r{n}", "resume": f"候选人 {n % 300}；Go"}) for n in range(1500)]
+    feed.stdin.write("\n".join([*lines[:600], "{", ""]))
+    feed.stdin.flush()
+    wait_for(lambda: site.count() >= 500)  # what comes now has been done long ago
+    feed.stdin.write("\n".join([*lines[600:], "["]))
+    feed.stdin.close()
+    assert feed.wait(60) == 1
+    assert sorted(line["id"] for line in site.lines()) == sorted(f"r{n}" for n in range(1500))
+    assert {line["id"] for line in site.lines("out.failed.jsonl")} == {"601", "1502"}
+    assert len(deepseek.requests) == 300
+
+
+def test_ctrl_c_does_not_wait_for_a_pipe_that_nobody_closes(site: Site, deepseek: VendorServer) -> None:
+    answered(deepseek, answer)
+    process = subprocess.Popen(
+        site.argv("job_match", "--inputs", "-", "--out", str(site.out)),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    process.stdin.write("".join(json.dumps({"resume": f"候选人 {n}；Go"}) + "\n" for n in range(501)))
+    process.stdin.flush()
+    wait_for(lambda: site.count() >= 500)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+    process.stdin.close()
+    process.stderr.close()
+
+
+def test_progress_as_json_counts_jobs_records_that_cannot_be_asked_among_them(
+    site: Site, deepseek: VendorServer
+) -> None:
+    answered(deepseek, answer)
+    site.write(40, repeat=4)
+    with site.inputs.open("a", encoding="utf-8") as file:
+        file.write("{\n")
+    argv = [*site.starting()[:-1], "json"]
+    ended = site.run(*argv, code=1)
+    last = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")][-1]
+    assert last["event"] == "end"
+    assert (last["done"], last["failed"], last["total"], last["calls"]) == (10, 1, 11, 10)
 
 
 def test_a_changed_prompt_is_another_batch(site: Site, deepseek: VendorServer) -> None:

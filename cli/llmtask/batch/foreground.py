@@ -75,8 +75,7 @@ class _Foreground:
         watching = [asyncio.ensure_future(watch()), asyncio.ensure_future(self._listen())]
         self._task = asyncio.create_task(self._work())
         try:
-            await asyncio.shield(asyncio.gather(self._task, return_exceptions=True))
-            with suppress(asyncio.CancelledError):
+            with suppress(asyncio.CancelledError):  # the second signal's
                 await self._task
         finally:
             for task in watching:
@@ -88,7 +87,7 @@ class _Foreground:
             if self.outputs is not None:
                 for block in self.batch.journal.all_finished():
                     await asyncio.to_thread(self._write, block)
-            await self.batch.run(self.started.records, told=self._told)
+            await self.batch.run(self.started.records, tell=self._tell)
         else:
             await self.batch.run(self.started.records, ordered=self._write if self.outputs is not None else None)
 
@@ -97,7 +96,7 @@ class _Foreground:
             self.outputs.write(items)
             self.outputs.flush()
 
-    async def _told(self, items: list[tuple[str, Outcome]]) -> None:
+    async def _tell(self, items: list[tuple[str, Outcome]]) -> None:
         await asyncio.to_thread(self._write, items)
 
     async def _listen(self) -> None:

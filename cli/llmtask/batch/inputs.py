@@ -469,7 +469,10 @@ def _stdin() -> BinaryIO:
     if sys.stdin is None or sys.stdin.closed:
         message = "standard input is closed; name a .jsonl or .csv file or a folder"
         raise UsageError(message)
-    return sys.stdin.buffer
+    try:  # a reader of our own: Python aborts at its end where a thread still waits in the one of sys.stdin
+        return open(sys.stdin.fileno(), "rb", closefd=False)  # it is no path
+    except OSError:  # it is no file, as in tests
+        return sys.stdin.buffer
 
 
 @contextmanager

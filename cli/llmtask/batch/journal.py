@@ -67,6 +67,18 @@ class Standing:
         return self.is_read and not self.pending
 
 
+@dataclass(slots=True)
+class Added:
+    """What records brought in."""
+
+    jobs: int = 0
+    """New ones; a record like one before brings none."""
+    failed: int = 0
+    """Those of them that cannot be asked."""
+    over: list[tuple[str, Outcome]] = field(default_factory=list)
+    """The ids of records whose jobs are over already, with what came of them."""
+
+
 def folder_of(project: Project) -> Path:
     """Where a project's journals are."""
     return project_file(project, "batches")
@@ -119,6 +131,11 @@ class Journal(ProjectStore):
         with self.errors_named():
             self._db.execute("PRAGMA synchronous = FULL")  # answers were paid for: a power cut may not cost them
             self._db.execute("PRAGMA cache_size = -16000")
+
+    def close(self) -> None:
+        """Close it, when nobody writes any more."""
+        with self._lock:
+            super().close()
 
     def begin(self, run_id: str, settings: Mapping[str, Any]) -> None:
         """Write down what the batch is."""
@@ -180,39 +197,52 @@ class Journal(ProjectStore):
         with self._lock, self.together():
             self._db.execute("UPDATE run SET ended_at = ?, note = ?", (now(), note))
 
-    def add(self, records: Iterable[tuple[int, Record, Job | None]], *, digest: str) -> None:
+    def add(self, records: Iterable[tuple[int, Record, Job | None]], *, digest: str) -> "Added":
         """Write down records, and the jobs that are new with them.
 
         Args:
             records: Each with its position from 1, and its job; None where it cannot be asked.
             digest: Of what all jobs of the batch share.
         """
+        added = Added()
         with self._lock, self.together():
             for position, record, job in records:
-                number = self._refused(position, record, digest) if job is None else self._number(job)
-                self._db.execute("INSERT OR IGNORE INTO records VALUES (?, ?, ?)", (position, record.id, number))
+                number, state = self._refused(position, record, digest, added) if job is None else self._of(job, added)
+                self._db.execute("INSERT INTO records VALUES (?, ?, ?)", (position, record.id, number))
+                if state != State.PENDING:
+                    added.over.append((record.id, self._outcome(number)))
+        return added
 
-    def _number(self, job: Job) -> int:
+    def _of(self, job: Job, added: "Added") -> tuple[int, str]:
+        """The number and the state of a job, which is new or was given before."""
         key = bytes.fromhex(job.key)
-        found = self._db.execute("SELECT number FROM jobs WHERE key = ?", (key,)).fetchone()
+        found = self._db.execute("SELECT number, state FROM jobs WHERE key = ?", (key,)).fetchone()
         if found:
-            return int(found[0])
-        number = self._db.execute(
-            "INSERT INTO jobs (key, queue, state) VALUES (?, ?, 'pending')", (key, job.queue_id)
-        ).lastrowid
+            return found[0], found[1]
+        number = self._insert(key, job.queue_id, State.PENDING)
         self._db.execute("INSERT INTO inputs VALUES (?, ?)", (number, job.inputs))
-        return int(number or 0)
+        added.jobs += 1
+        return number, State.PENDING
 
-    def _refused(self, position: int, record: Record, digest: str) -> int:
+    def _refused(self, position: int, record: Record, digest: str, added: "Added") -> tuple[int, str]:
+        """As `_of`, of a record that cannot be asked: a job that has failed already."""
         key = job_key(digest, f"record {position} of this batch")
-        found = self._db.execute("SELECT number FROM jobs WHERE key = ?", (bytes.fromhex(key),)).fetchone()
-        if found:
-            return int(found[0])
-        outcome = Outcome(key, State.FAILED, reason=record.problem)
-        values = (bytes.fromhex(key), _NO_QUEUE)
-        number = self._db.execute("INSERT INTO jobs (key, queue, state) VALUES (?, ?, 'failed')", values).lastrowid
-        self._db.execute("INSERT INTO outcomes VALUES (?, ?)", (number, outcome.to_json()))
-        return int(number or 0)
+        number = self._insert(bytes.fromhex(key), _NO_QUEUE, State.FAILED)
+        document = Outcome(key, State.FAILED, reason=record.problem).to_json()
+        self._db.execute("INSERT INTO outcomes VALUES (?, ?)", (number, document))
+        added.jobs += 1
+        added.failed += 1
+        return number, State.FAILED
+
+    def _insert(self, key: bytes, queue_id: str, state: State) -> int:
+        inserted = self._db.execute(
+            "INSERT INTO jobs (key, queue, state) VALUES (?, ?, ?)", (key, queue_id, state.value)
+        )
+        return int(inserted.lastrowid or 0)
+
+    def _outcome(self, number: int) -> Outcome:
+        (document,) = self._db.execute("SELECT document FROM outcomes WHERE job = ?", (number,)).fetchone()
+        return Outcome.from_json(document)
 
     def end_reading(self) -> None:
         """All of the input is in the journal."""
@@ -239,11 +269,16 @@ class Journal(ProjectStore):
             ).fetchall()
         return [(number, Job(key.hex(), queue_id, document)) for number, key, document in found]
 
-    def settle(self, outcomes: Sequence[Outcome]) -> None:
+    def settle(self, outcomes: Sequence[Outcome]) -> list[tuple[str, Outcome]]:
         """Write down what came of jobs, all of it or nothing; on disk when this returns.
 
         What came back pending adds its calls and costs, and stays to be done.
+
+        Returns:
+            The ids of the records whose jobs are over now, with what came of them. Those that are added later are
+            told by `add`: each record once.
         """
+        over: list[tuple[str, Outcome]] = []
         with self._lock, self.together():
             spent = json.loads(self._db.execute("SELECT spent FROM run").fetchone()[0])
             calls = tokens = unpriced = 0
@@ -257,12 +292,19 @@ class Journal(ProjectStore):
                 for cost in outcome.costs:
                     spent[cost.currency] = spent.get(cost.currency, 0) + cost.nanos
                 if outcome.state is not State.PENDING:
-                    self._db.execute("UPDATE jobs SET state = ? WHERE number = ?", (outcome.state.value, found[0]))
-                    self._db.execute("INSERT OR REPLACE INTO outcomes VALUES (?, ?)", (found[0], outcome.to_json()))
+                    over += self._end(found[0], outcome)
             self._db.execute(
                 "UPDATE run SET spent = ?, calls = calls + ?, tokens = tokens + ?, unpriced = unpriced + ?",
                 (json.dumps(spent), calls, tokens, unpriced),
             )
+        return over
+
+    def _end(self, number: int, outcome: Outcome) -> list[tuple[str, Outcome]]:
+        """Write down that a job is over; its records."""
+        self._db.execute("UPDATE jobs SET state = ? WHERE number = ?", (outcome.state.value, number))
+        self._db.execute("INSERT INTO outcomes VALUES (?, ?)", (number, outcome.to_json()))
+        found = self._db.execute("SELECT id FROM records WHERE job = ? ORDER BY position", (number,)).fetchall()
+        return [(name, outcome) for (name,) in found]
 
     def finished(self, after: int, count: int) -> list[tuple[int, str, Outcome]]:
         """The next records in the order of the input, up to the first whose job is not over."""
@@ -273,19 +315,6 @@ class Journal(ProjectStore):
                 (after, count),
             ).fetchall()
         return list(_until_open(found))
-
-    def records_of(self, keys: Sequence[str]) -> list[tuple[str, Outcome]]:
-        """The records of jobs that are over, with what came of them."""
-        with self._lock, self.errors_named():
-            return [
-                (name, Outcome.from_json(document))
-                for key in keys
-                for name, document in self._db.execute(
-                    "SELECT id, document FROM jobs JOIN records ON job = number JOIN outcomes USING (job) "
-                    "WHERE key = ? ORDER BY position",
-                    (bytes.fromhex(key),),
-                )
-            ]
 
     def all_finished(self) -> Iterator[list[tuple[str, Outcome]]]:
         """All records whose jobs are over, in the order of the input, some at a time."""

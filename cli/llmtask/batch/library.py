@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from llmtask.batch.inputs import sound
 from llmtask.batch.job import Inputs, Outcome, Record, State
+from llmtask.batch.run import Told
 from llmtask.batch.spec import Spec
 from llmtask.batch.start import Settings, Started, begin, go_on
 from llmtask.errors import BatchStoppedError, Failure
@@ -77,15 +78,13 @@ async def run_batch(  # noqa: PLR0913  # options of a library function, each by 
     batch = started.batch
     results: asyncio.Queue[BatchResult | None] = asyncio.Queue(_UNTAKEN)
 
-    async def told(items: list[tuple[str, Outcome]]) -> None:
+    async def tell(items: Told) -> None:
         for name, outcome in items:
             await results.put(_result(batch.journal.run_id, name, outcome))
 
     async def work() -> None:
         try:
-            for block in () if resume else batch.journal.all_finished():
-                await told(block)
-            await batch.run(started.records, told=told)
+            await batch.run(started.records, tell=tell)
         finally:
             with suppress(asyncio.QueueFull):
                 results.put_nowait(None)

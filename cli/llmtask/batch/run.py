@@ -2,24 +2,26 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import TypeAlias
 
+from llmtask.apart import apart
 from llmtask.batch.broker import Broker
 from llmtask.batch.job import Job, Outcome, Record, State, job_key
-from llmtask.batch.journal import Journal
+from llmtask.batch.journal import Added, Journal
 from llmtask.batch.limits import QueueState
 from llmtask.batch.spec import Plans
-from llmtask.errors import ExitCode, UsageError
+from llmtask.errors import ExitCode
 from llmtask.money import Cost, sums
 
 _BLOCK = 500  # records that are written down, or written out, together
 _RECENT_S = 30.0
 
-Tell = Callable[[list[tuple[str, Outcome]]], Any]
-"""Is given records with what came of them."""
+Told: TypeAlias = list[tuple[str, Outcome]]
+"""The ids of records, with what came of them."""
 
 
 @dataclass
@@ -135,6 +137,7 @@ class Batch:
         self._finished: asyncio.Event = asyncio.Event()
         self._is_over = False
         self._stop_reading = False
+        self._taking: Future[None] | None = None
 
     @property
     def queues(self) -> list[QueueState]:
@@ -149,54 +152,67 @@ class Batch:
             self._stopping = asyncio.ensure_future(self.broker.stop(why))
             self._more.set()
 
-    async def run(self, records: Iterator[Record], *, ordered: Tell | None = None, told: Tell | None = None) -> None:
+    async def run(
+        self,
+        records: Iterator[Record],
+        *,
+        ordered: Callable[[Told], None] | None = None,
+        tell: Callable[[Told], Awaitable[None]] | None = None,
+    ) -> None:
         """Do everything that is to be done.
 
         Args:
             records: The input, from its beginning; what the journal has is skipped.
-            ordered: Is given blocks of records in the order of the input, in a thread.
-            told: Is awaited with records as they finish; the next jobs wait for it.
+            ordered: Is given all records in the order of the input, some at a time, in a thread.
+            tell: Is awaited with records whose jobs are over from now on, in no order; the next jobs wait for it.
 
         Raises:
             LlmtaskError: It cannot go on; what came until then is in the journal.
         """
         await self.broker.open()
-        tasks: list[asyncio.Task[None]] = []
         try:
             async with asyncio.TaskGroup() as group:
-                tasks += [group.create_task(self._collect(told))]
+                collecting = group.create_task(self._collect(tell))
                 if ordered is not None:
-                    tasks += [group.create_task(self._order(ordered))]
-                reading = group.create_task(asyncio.to_thread(self._read, records, asyncio.get_running_loop()))
-                await self._feed(reading)
+                    group.create_task(self._order(ordered))
+                loop = asyncio.get_running_loop()
+                await self._feed(group.create_task(apart(lambda: self._read(records, loop, tell))))
                 self._is_over = True
-                tasks[0].cancel()
+                collecting.cancel()
                 self._finished.set()
         except BaseExceptionGroup as errors:
             raise _first(errors) from errors
         finally:
             self._stop_reading = True
+            if self._taking is not None:
+                self._taking.cancel()
             await self.broker.aclose()
         if self.note is None and self._left:
             self.note = "; ".join(dict.fromkeys(self._left.values()))
             self.code = ExitCode.PROVIDER
         await asyncio.to_thread(self.journal.end, self.note)
 
-    def _read(self, records: Iterator[Record], loop: asyncio.AbstractEventLoop) -> None:
+    def _read(
+        self,
+        records: Iterator[Record],
+        loop: asyncio.AbstractEventLoop,
+        tell: Callable[[Told], Awaitable[None]] | None,
+    ) -> None:
         """In a thread: write the input down, and the jobs in it."""
         if self._is_read:
             return
         begin = self.journal.last_position()
         numbered = islice(enumerate(records, start=1), begin, None)
-        while block := list(islice(numbered, _BLOCK)):
-            rows = [(position, record, self._job(record)) for position, record in block]
-            self.journal.add(rows, digest=self._digest)
-            queues = {job.queue_id for _, _, job in rows if job is not None}
-            loop.call_soon_threadsafe(self._read_some, block[-1][0], queues)
-            if self._stop_reading:
-                return
-        self.journal.end_reading()
-        self._is_read = True
+        while not self._stop_reading and (block := list(islice(numbered, _BLOCK))):
+            jobs = [self._job(record) for _, record in block]
+            rows = [(position, record, job) for (position, record), job in zip(block, jobs, strict=True)]
+            added = self.journal.add(rows, digest=self._digest)
+            queues = {job.queue_id for job in jobs if job is not None}
+            self._taking = asyncio.run_coroutine_threadsafe(self._take(block[-1][0], added, queues, tell), loop)
+            self._taking.result()
+        if not self._stop_reading:
+            self.journal.end_reading()
+            self._is_read = True
 
     def _job(self, record: Record) -> Job | None:
         if record.problem is not None:
@@ -204,25 +220,33 @@ class Batch:
         inputs = record.inputs.to_json()
         return Job(job_key(self._digest, inputs), self._plans.queue_of(record.inputs), inputs)
 
-    def _read_some(self, position: int, queues: set[str]) -> None:
+    async def _take(
+        self, position: int, added: Added, queues: set[str], tell: Callable[[Told], Awaitable[None]] | None
+    ) -> None:
+        """Take note of records that were read."""
         self.progress.read = position
+        self.progress.jobs += added.jobs
+        self.progress.failed += added.failed
         for queue_id in queues:
             self._cursors.setdefault(queue_id, 0)
         self._more.set()
         self._finished.set()
+        if tell is not None and added.over:
+            await tell(added.over)
 
     async def _feed(self, reading: "asyncio.Task[None]") -> None:
         """Hand jobs over as the broker has room for them, until all are over."""
         reading.add_done_callback(lambda _: self._more.set())
         while True:
             self._more.clear()
-            is_read = reading.done()
+            is_read = reading.done() or self.note is not None  # who stops does not wait for more input
             fed = 0
             for queue_id in list(self._cursors):
                 fed += await self._feed_queue(queue_id)
             if fed:
                 continue
             if not self._outstanding and is_read:
+                reading.cancel()
                 return
             await self._more.wait()
 
@@ -239,16 +263,15 @@ class Batch:
         await self.broker.put([job for _, job in found])
         return len(found)
 
-    async def _collect(self, told: Tell | None) -> None:
+    async def _collect(self, tell: Callable[[Told], Awaitable[None]] | None) -> None:
         """Write down what comes back, and only then let go of it."""
         while True:
             outcomes = list(await self.broker.take())
-            await asyncio.to_thread(self.journal.settle, outcomes)
+            over = await asyncio.to_thread(self.journal.settle, outcomes)
             self.progress.take(outcomes)
             self._check_cost()
-            if told is not None:
-                keys = [outcome.key for outcome in outcomes if outcome.state is not State.PENDING]
-                await told(await asyncio.to_thread(self.journal.records_of, keys))
+            if tell is not None and over:
+                await tell(over)
             await self.broker.settle(outcomes)
             for outcome in outcomes:
                 queue_id = self._outstanding.pop(outcome.key, None)
@@ -265,7 +288,7 @@ class Batch:
         if spent >= most.nanos:
             self.stop("the amount of --max-cost is spent", ExitCode.CAPPED)
 
-    async def _order(self, tell: Tell) -> None:
+    async def _order(self, tell: Callable[[Told], None]) -> None:
         """Give out records in the order of the input, as far as they are over."""
         position = 0
         while True:
@@ -279,20 +302,6 @@ class Batch:
                 return
             else:
                 await self._finished.wait()
-
-
-def require_same(settings: Mapping[str, Any], digest: str) -> None:
-    """Refuse to go on with a batch whose prompt, schema or model has changed.
-
-    Raises:
-        UsageError: They have.
-    """
-    if settings.get("digest") != digest:
-        message = (
-            "the prompt, the schema or the model of this batch has changed since it began, so that its answers would "
-            "be of two kinds; begin a new batch, or put the project back as it was"
-        )
-        raise UsageError(message)
 
 
 def _first(errors: BaseExceptionGroup) -> BaseException:

@@ -10,7 +10,7 @@ from llmtask.batch.embedded import EmbeddedBroker
 from llmtask.batch.inputs import count_records, open_records
 from llmtask.batch.job import Record
 from llmtask.batch.journal import Journal, find_journal, new_journal
-from llmtask.batch.run import Batch, require_same
+from llmtask.batch.run import Batch
 from llmtask.batch.spec import Plans, Spec
 from llmtask.errors import LlmtaskError, UsageError
 from llmtask.money import Cost, Currency, sums
@@ -169,7 +169,7 @@ def go_on(
         settings = replace(settings, **{key: value for key, value in (changes or {}).items() if value is not None})
         own = replace(spec, service_id=spec.service_id or f"batch:{journal.run_id}")
         plans = Plans(own, project)
-        require_same(standing.settings, plans.digest)
+        _require_same(standing.settings, plans.digest)
         require_key(project, project.model(plans.planner.route.model_id).provider)
         journal.require_own()
         source: Iterator[Record] = records or iter(())
@@ -183,6 +183,20 @@ def go_on(
     except LlmtaskError:
         journal.close()
         raise
+
+
+def _require_same(settings: Mapping[str, Any], digest: str) -> None:
+    """Refuse to go on with a batch whose prompt, schema or model has changed.
+
+    Raises:
+        UsageError: They have.
+    """
+    if settings.get("digest") != digest:
+        message = (
+            "the prompt, the schema or the model of this batch has changed since it began, so that its answers would "
+            "be of two kinds; begin a new batch, or put the project back as it was"
+        )
+        raise UsageError(message)
 
 
 def model_of(project: Project, name: str) -> str:

@@ -3,12 +3,11 @@
 import asyncio
 import hashlib
 import json
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
+from llmtask.apart import apart
 from llmtask.errors import Failure, LlmtaskError
 from llmtask.money import Cost, sums
 from llmtask.project import Project
@@ -29,8 +28,6 @@ from llmtask.testing.checks import (
 from llmtask.testing.items import Item
 from llmtask.testing.run import ANSWERED, ItemKey, ItemResult, Outcome, Sample
 from llmtask.testing.tape import Recording
-
-Result = TypeVar("Result")
 
 _FINAL = frozenset({Failure.REFUSED_KEY, Failure.NO_BALANCE})  # of a model: what it is asked next fails alike
 _DEFAULT_CONCURRENCY = 8  # calls at once of a model without a queue
@@ -308,7 +305,7 @@ class Engine:
         if not any(isinstance(check, FunctionCheck) for check in item.checks):
             return _results(item.checks, subject)
         async with self._examining:
-            return await _apart(lambda: _results(item.checks, subject))
+            return await apart(lambda: _results(item.checks, subject))
 
     async def _judged(self, item: Item, repeat: int, given: Given) -> _Judged:
         judged = _Judged()
@@ -375,23 +372,6 @@ def _outcome(results: Sequence[CheckResult]) -> Outcome:
     if any(not result.passed and not result.is_broken for result in results):
         return Outcome.FAILED
     return Outcome.ERROR if any(result.is_broken for result in results) else Outcome.PASSED
-
-
-async def _apart(work: Callable[[], Result]) -> Result:
-    """Do something in a thread that ends with the program, however long it takes."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Result] = loop.create_future()
-
-    def run() -> None:
-        try:
-            told, what = done.set_result, work()
-        except BaseException as error:  # noqa: BLE001  # told to whoever waits
-            told, what = done.set_exception, error  # type: ignore[assignment]
-        with suppress(RuntimeError):  # nobody waits any more: the loop is closed
-            loop.call_soon_threadsafe(lambda: None if done.done() else told(what))
-
-    threading.Thread(target=run, name="llmtask-checks", daemon=True).start()
-    return await done
 
 
 def _no_answer(sample: Sample) -> tuple[CheckResult, ...]:
