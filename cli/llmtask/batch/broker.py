@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from llmtask.batch.job import Job, Outcome
-from llmtask.batch.limits import QueueState
+from llmtask.service.lanes import QueueState
 
 
 class Broker(Protocol):

@@ -12,10 +12,10 @@ from llmtask.apart import apart
 from llmtask.batch.broker import Broker
 from llmtask.batch.job import Job, Outcome, Record, State, job_key
 from llmtask.batch.journal import Added, Journal
-from llmtask.batch.limits import QueueState
 from llmtask.batch.spec import Plans
-from llmtask.errors import ExitCode
+from llmtask.errors import CallError, ExitCode
 from llmtask.money import Cost, sums
+from llmtask.service.lanes import QueueState
 
 _BLOCK = 500  # records that are written down, or written out, together
 _RECENT_S = 30.0
@@ -131,7 +131,8 @@ class Batch:
         """What that means for the exit code."""
         self._is_read = standing.is_read
         self._outstanding: dict[str, str] = {}
-        self._left: dict[str, str] = {}
+        self._left: dict[str, Outcome] = {}
+        """Queues that were stopped, and a job that came back from each."""
         self._cursors: dict[str, int] = dict.fromkeys(journal.queues(), 0)
         self._more = asyncio.Event()
         self._finished: asyncio.Event = asyncio.Event()
@@ -188,8 +189,10 @@ class Batch:
                 self._taking.cancel()
             await self.broker.aclose()
         if self.note is None and self._left:
-            self.note = "; ".join(dict.fromkeys(self._left.values()))
-            self.code = ExitCode.PROVIDER
+            reasons = [outcome.reason or "its queue was stopped" for outcome in self._left.values()]
+            self.note = "; ".join(dict.fromkeys(reasons))
+            first = next(iter(self._left.values())).failure
+            self.code = CallError(self.note, first).exit_code if first else ExitCode.PROVIDER
         await asyncio.to_thread(self.journal.end, self.note)
 
     def _read(
@@ -276,7 +279,7 @@ class Batch:
             for outcome in outcomes:
                 queue_id = self._outstanding.pop(outcome.key, None)
                 if outcome.state is State.PENDING and queue_id is not None:
-                    self._left[queue_id] = outcome.reason or "its queue was stopped"
+                    self._left[queue_id] = outcome
             self._more.set()
             self._finished.set()
 

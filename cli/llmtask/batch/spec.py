@@ -2,12 +2,12 @@
 
 import dataclasses
 import hashlib
-import json
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
 from llmtask.batch.job import Inputs
+from llmtask.batch.lanes import queue_of
 from llmtask.documents import Image
 from llmtask.errors import LlmtaskError
 from llmtask.project import Project
@@ -31,15 +31,6 @@ class Spec:
     timeout_s: float | None = None
     user_id: str | None = None
     service_id: str | None = None
-
-    def to_json(self) -> str:
-        """As JSON."""
-        return json.dumps(dataclasses.asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "Spec":
-        """What `to_json` wrote."""
-        return cls(**json.loads(text))
 
     def options(self, project: Project) -> RunOptions:
         """As the options of a run."""
@@ -80,8 +71,7 @@ class Plans:
         Raises:
             UsageError: There is no route for it.
         """
-        route = (self._pictures if inputs.images else self.planner).route
-        return route.queue_id or route.model_id
+        return queue_of((self._pictures if inputs.images else self.planner).route)
 
     @property
     def digest(self) -> str:

@@ -101,7 +101,16 @@ class Provider(Strict):
     """This vendor's own signs; added to the general ones."""
 
 
-class Model(Strict):
+class Pace(Strict):
+    """How fast the calls of a batch may go."""
+
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """Most calls that a batch begins in any minute; null sets no limit."""
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    """Most tokens, in and out, that a batch uses in any minute; null sets no limit."""
+
+
+class Model(Pace):
     """A model under this product's own stable id."""
 
     provider: Name
@@ -134,17 +143,15 @@ class Model(Strict):
     """Models that take over, in this order, after a failure whose rule says `then: fall_back`; keys of `models`."""
     extra_body: dict[str, Any] = {}
     """Further fields of the request body."""
+    concurrency: int | None = Field(default=None, ge=1)
+    """Most calls of a batch in flight at once, whatever the queue; null leaves it to the queue."""
 
 
-class Queue(Strict):
+class Queue(Pace):
     """A named queue: what the calls of a batch share."""
 
     concurrency: int = Field(default=1, ge=1)
     """Most calls in flight at once."""
-    requests_per_minute: int | None = Field(default=None, ge=1)
-    """Most calls that a batch begins in any minute; null sets no limit."""
-    tokens_per_minute: int | None = Field(default=None, ge=1)
-    """Most tokens, in and out, that a batch uses in any minute; null sets no limit."""
 
 
 class Target(Strict):

@@ -108,10 +108,22 @@ class Chats:
             UntrustedError, KeyMissingError, ProjectError: As `get_model`.
         """
         with self._lock:
-            key = f"{project.root}\n{model.model_dump_json()}"
+            key = _name(project, model)
             if key not in self._open:
                 self._open[key] = open_chat(project, model)
             return self._open[key]
+
+    async def aopen(self, project: Project, model: Model) -> "Asked":
+        """As `open`, in the caller's event loop: the first line brings LangChain in, which takes seconds.
+
+        Raises:
+            UntrustedError, KeyMissingError, ProjectError: As `get_model`.
+        """
+        import asyncio  # whoever gets here has it
+
+        if _name(project, model) in self._open:
+            return self.open(project, model)
+        return await asyncio.to_thread(self.open, project, model)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -119,3 +131,7 @@ class Chats:
             chat.close()
             await chat.aclose()
         self._open.clear()
+
+
+def _name(project: Project, model: Model) -> str:
+    return f"{project.root}\n{model.model_dump_json()}"

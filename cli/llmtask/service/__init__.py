@@ -3,7 +3,7 @@
 from llmtask.service.asking import Asking, asking
 from llmtask.service.check import check_model
 from llmtask.service.decided import Decided, QuotaWarning, asks_quota, decide_run
-from llmtask.service.gate import Gate
+from llmtask.service.lanes import Lane, QueueState, StoppedError
 from llmtask.service.plan import Plan, Planner, RunOptions, plan, require_currency, require_price
 from llmtask.service.recovery import Ceiling, ceilings
 from llmtask.service.result import (
@@ -33,16 +33,18 @@ __all__ = [
     "Decided",
     "Event",
     "FallbackEvent",
-    "Gate",
+    "Lane",
     "Opener",
     "PartialEvent",
     "Plan",
     "Planner",
+    "QueueState",
     "QuotaWarning",
     "ReasoningEvent",
     "ResultEvent",
     "RetryEvent",
     "RunOptions",
+    "StoppedError",
     "TaskResult",
     "TextEvent",
     "aexecute",

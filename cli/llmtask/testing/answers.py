@@ -1,6 +1,6 @@
 """Where the answers of a test run come from: a cassette, an earlier run, the model; and who keeps them."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -10,7 +10,8 @@ from llmtask.errors import AnswerInvalidError, CallError, Failure
 from llmtask.money import sums
 from llmtask.prices import get_cost
 from llmtask.providers import Chats
-from llmtask.service import Asking, Event, Plan, ResultEvent, RetryEvent, TaskResult, aexecute, asking, execute
+from llmtask.service import Asking, Event, Lane, Plan, ResultEvent, RetryEvent, TaskResult, aexecute, asking, execute
+from llmtask.service.used import used
 from llmtask.testing.cassettes import Cassettes
 from llmtask.testing.run import ANSWERED, ItemKey, Outcome, Sample, Source
 from llmtask.testing.store import Store
@@ -38,8 +39,8 @@ class Line:
 
     chats: Chats
     """The open lines to models."""
-    slow_down: Callable[[], None]
-    """Is called where the vendor says that there are too many calls."""
+    lane: Lane
+    """Where the run has its place."""
     is_live: bool
     """Whether the answer streams."""
 
@@ -127,13 +128,15 @@ class Answers:
         try:
             async for event in aexecute(decided, recorder, live=line.is_live, chats=recorder):
                 if isinstance(event, RetryEvent) and event.failure is Failure.RATE_LIMITED:
-                    line.slow_down()
+                    line.lane.refused()
                 if isinstance(event, ResultEvent):
                     result = event.result
         except CallError as caught:
             error = caught
             if error.failure is Failure.RATE_LIMITED:
-                line.slow_down()
+                line.lane.refused()
+        if result is not None:
+            line.lane.answered()
         given = _called(repeat, _verdict(result, error), recorder)
         if line.is_live:
             return given
@@ -209,17 +212,14 @@ def _ended(events: Iterable[Event[Any]]) -> tuple[TaskResult[Any] | None, CallEr
 def _called(repeat: int, verdict: dict[str, Any], recorder: Recorder) -> Given:
     rows = recorder.rows
     last = rows[-1] if rows else None
-    tokens = Tokens()
-    for row in rows:
-        counted = (row.input_tokens, row.output_tokens, row.cached_tokens, row.reasoning_tokens)
-        tokens += Tokens(*counted, row.is_estimate)
-    timed = {"latency_ms": sum(row.latency_ms for row in rows), "first_token_ms": None}
+    whole = used(rows)
+    timed = {"latency_ms": whole.latency_ms, "first_token_ms": None}
     sample = Sample(
         repeat,
-        tokens=tokens,
-        costs=sums(row.price for row in rows),
-        unpriced_calls=sum(row.price is None and row.total_tokens > 0 for row in rows),
-        calls=len(rows),
+        tokens=whole.tokens,
+        costs=whole.costs,
+        unpriced_calls=whole.unpriced_calls,
+        calls=whole.calls,
         finish_reason=last.finish_reason if last else None,
         upstream_model=last.upstream_model if last else None,
         **timed | verdict,

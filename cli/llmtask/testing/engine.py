@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmtask.apart import apart
-from llmtask.errors import Failure, LlmtaskError
+from llmtask.errors import LlmtaskError
 from llmtask.money import Cost, sums
 from llmtask.project import Project
 from llmtask.providers import Chats, require_key
-from llmtask.service import Gate, Plan, Planner, RunOptions, asking, plan, require_price
+from llmtask.service import Lane, Plan, Planner, RunOptions, StoppedError, asking, plan, require_price
+from llmtask.service.lanes import DEFAULT_CONCURRENCY, FINAL
 from llmtask.testing.answers import Answers, Given, Line
 from llmtask.testing.checks import (
     AnyCheck,
@@ -29,8 +30,6 @@ from llmtask.testing.items import Item
 from llmtask.testing.run import ANSWERED, ItemKey, ItemResult, Outcome, Sample
 from llmtask.testing.tape import Recording
 
-_FINAL = frozenset({Failure.REFUSED_KEY, Failure.NO_BALANCE})  # of a model: what it is asked next fails alike
-_DEFAULT_CONCURRENCY = 8  # calls at once of a model without a queue
 _MOST_PLANS = 2_000  # that are kept from the first look at the items; more would take more memory than time
 _SHOWN = 400  # characters of an invalid answer that stand with the reason
 
@@ -95,9 +94,8 @@ class Engine:
         self._streams = streams
         self._examining = asyncio.Lock()
         self._concurrency = concurrency
-        self._gates: dict[str, Gate] = {}
+        self._lanes: dict[str, Lane] = {}
         self._chats = Chats()
-        self._opening: dict[str, asyncio.Task[Any]] = {}
         self.spent: list[Cost] = []
         """What was spent so far, an amount per currency."""
         self._stopped: str | None = None
@@ -117,9 +115,9 @@ class Engine:
     def notes(self) -> list[str]:
         """What is worth saying of how it went."""
         return [
-            f"{model_id} refused calls for being too many: down to {gate.lowest} at once, of {gate.most}"
-            for model_id, gate in self._gates.items()
-            if gate.lowest < gate.most
+            f"{model_id} refused calls for being too many: down to {lane.lowest} at once, of {lane.most}"
+            for model_id, lane in self._lanes.items()
+            if lane.lowest < lane.most
         ]
 
     @property
@@ -146,7 +144,7 @@ class Engine:
                     own = [item for item in self._items if item.key.model_id == model_id]
                     jobs = iter([(item, repeat) for item in own for repeat in range(1, item.repeats + 1)])
                     collected: dict[ItemKey, list[Sample]] = {}
-                    for _ in range(self._gate(model_id).most):
+                    for _ in range(self._lane(model_id).most):
                         group.create_task(self._work(jobs, collected, tell))
             self._answers.flush()
         except BaseExceptionGroup as errors:
@@ -256,31 +254,28 @@ class Engine:
             return held
         if self._answers.replays:
             return Given(Sample(repeat, Outcome.ERROR, reason=self._answers.complaint(decided, key, repeat)))
-        model_id = decided.route.model_id
         try:
-            await self._opened(decided)
+            await self._chats.aopen(self._project, decided.model)
         except LlmtaskError as error:  # this model cannot be asked, others can
             return Given(Sample(repeat, Outcome.ERROR, reason=str(error)))
-        decided = replace(decided, service_id=self._answers.service_id)
-        async with self._gate(model_id) as gate:
-            if why := self._stopped or gate.stopped:
-                return Given(Sample(repeat, Outcome.SKIPPED, reason=why))
-            if self._max_cost is not None and sum(cost.nanos for cost in self.spent) >= self._max_cost.nanos:
-                return Given(Sample(repeat, Outcome.CAPPED, reason="the amount of --max-cost is spent"))
-            given = await self._answers.asked(decided, key, repeat, Line(self._chats, gate.slow_down, is_live))
-            self.spent = [*sums((*self.spent, *given.sample.costs))]
-            if given.sample.failure in _FINAL:
-                gate.stopped = f"{model_id} was stopped: {given.sample.reason}"
-        return given
+        try:
+            async with self._lane(decided.route.model_id).place() as lane:
+                return await self._asked(decided, key, repeat, lane, is_live=is_live)
+        except StoppedError as error:
+            return Given(Sample(repeat, Outcome.SKIPPED, reason=str(error)))
 
-    async def _opened(self, decided: Plan) -> None:
-        """Open the line to a model once: it brings LangChain in, which takes seconds, and not in the loop."""
-        model_id = decided.route.model_id
-        if model_id not in self._opening:
-            self._opening[model_id] = asyncio.create_task(
-                asyncio.to_thread(self._chats.open, self._project, decided.model)
-            )
-        await asyncio.shield(self._opening[model_id])
+    async def _asked(self, decided: Plan, key: ItemKey, repeat: int, lane: Lane, *, is_live: bool) -> Given:
+        """The model's answer, or why it was not asked after all."""
+        if self._stopped:
+            return Given(Sample(repeat, Outcome.SKIPPED, reason=self._stopped))
+        if self._max_cost is not None and sum(cost.nanos for cost in self.spent) >= self._max_cost.nanos:
+            return Given(Sample(repeat, Outcome.CAPPED, reason="the amount of --max-cost is spent"))
+        decided = replace(decided, service_id=self._answers.service_id)
+        given = await self._answers.asked(decided, key, repeat, Line(self._chats, lane, is_live))
+        self.spent = [*sums((*self.spent, *given.sample.costs))]
+        if given.sample.failure in FINAL:
+            lane.stop(f"{lane.name} was stopped: {given.sample.reason}")
+        return given
 
     async def _examined(self, item: Item, repeat: int, given: Given) -> tuple[Sample, list[Recording]]:
         judged = await self._judged(item, repeat, given)
@@ -339,12 +334,12 @@ class Engine:
             judgements=judged.judgements,
         )
 
-    def _gate(self, model_id: str) -> Gate:
-        if model_id not in self._gates:
+    def _lane(self, model_id: str) -> Lane:
+        if model_id not in self._lanes:
             queue = self._project.config.queues.get(self._project.model(model_id).queue or "")
-            most = queue.concurrency if queue else self._concurrency or _DEFAULT_CONCURRENCY
-            self._gates[model_id] = Gate(min(most, self._concurrency or most))
-        return self._gates[model_id]
+            most = queue.concurrency if queue else self._concurrency or DEFAULT_CONCURRENCY
+            self._lanes[model_id] = Lane(model_id, min(most, self._concurrency or most))
+        return self._lanes[model_id]
 
 
 def _bases_first(items: Sequence[Item]) -> list[Item]:

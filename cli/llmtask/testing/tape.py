@@ -14,6 +14,7 @@ from llmtask.errors import CallError, Failure, LlmtaskError
 from llmtask.project import Model, Project
 from llmtask.providers import Asked, Delta, Patience, Request
 from llmtask.service import Asking, Opener, asking
+from llmtask.service.used import tokens_of
 from llmtask.tokens import Tokens
 from llmtask.usage import Ledger, UsageRow, timestamp
 
@@ -188,10 +189,7 @@ class Recorder:
         recording = None
         if self._last is not None and is_answer:
             what, heard = self._last
-            tokens = Tokens(
-                row.input_tokens, row.output_tokens, row.cached_tokens, row.reasoning_tokens, row.is_estimate
-            )
-            recording = replace(heard, tokens=tokens)
+            recording = replace(heard, tokens=tokens_of(row))
             self.take.add(what, recording)
         self._keep(recording, row)
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
 from llmtask.batch.journal import Standing
-from llmtask.batch.limits import QueueState
 from llmtask.batch.run import Batch, Progress
 from llmtask.batch.start import Estimate
 from llmtask.money import Cost, amount_text
+from llmtask.service.lanes import QueueState
 from llmtask.view.console import answer, note, stderr, warn
 
 Form: TypeAlias = Literal["bar", "plain", "json", "none"]
@@ -114,8 +114,8 @@ def show_end(batch: Batch, standing: Standing, began: float) -> None:
     elif standing.failed:
         note(f"`llmtask batch retry {standing.run_id}` asks for the failed ones again")
     for queue in batch.queues:
-        if queue.limit < queue.most and not queue.is_stopped:
-            note(f"{queue.queue_id} was slowed down by refusals: {queue.limit} at once, of {queue.most}")
+        if queue.lowest < queue.most:
+            note(f"{queue.queue_id} was slowed down by refusals: to {queue.lowest} at once, of {queue.most}")
 
 
 def show_standings(found: list[tuple[Standing, int]], *, as_json: bool) -> None:

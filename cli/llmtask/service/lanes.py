@@ -1,10 +1,10 @@
-"""How fast a queue goes: how many at once, how many a minute; slower after refusals, not at all while it is broken."""
+"""How fast calls go: how many at once, how many a minute; slower after refusals, not at all while it is broken."""
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -19,9 +19,16 @@ _FIRST_PAUSE_S = 10.0
 _LONGEST_PAUSE_S = 300.0
 _GIVE_UP_S = 3600.0
 
+DEFAULT_CONCURRENCY = 8
+"""Calls at once where config names no queue."""
+
+FINAL = frozenset({Failure.REFUSED_KEY, Failure.NO_BALANCE})
+"""Failures of a model: what it is asked next fails alike."""
+
 BROKEN = frozenset({Failure.OVERLOADED, Failure.NETWORK, Failure.STALLED, Failure.TIMEOUT, Failure.CUT_STREAM})
 """Failures that are the vendor's or the network's: the same call may well succeed later."""
 
+Clock: TypeAlias = Callable[[], float]
 Alert: TypeAlias = Callable[[str, str], None]
 """Is told what happened (`circuit`, `stop`) and a sentence about it."""
 
@@ -34,6 +41,8 @@ class QueueState:
     running: int
     limit: int
     """How many may run at once now."""
+    lowest: int
+    """How few it was at the worst."""
     most: int
     """How many may run at once when all goes well."""
     waits_until: float | None = None
@@ -51,9 +60,9 @@ class StoppedError(CappedError):
 class Rate:
     """So much in any minute, counted exactly: not so much on average."""
 
-    def __init__(self, most: int | None) -> None:
+    def __init__(self, most: int | None, clock: Clock = time.monotonic) -> None:
         """Take the most that a minute takes; None for any amount."""
-        self._most = most
+        self._most, self._clock = most, clock
         self._taken: deque[list[float]] = deque()
         self._sum = 0.0
 
@@ -61,7 +70,7 @@ class Rate:
         """Seconds until there is room; what is larger than a minute's worth goes through when all else is past."""
         if self._most is None:
             return 0
-        now = time.monotonic()
+        now = self._clock()
         while self._taken and self._taken[0][0] <= now - _MINUTE_S:
             self._sum -= self._taken.popleft()[1]
         over = self._sum + amount - self._most
@@ -75,7 +84,7 @@ class Rate:
 
     def take(self, amount: float) -> list[float]:
         """Use some of it; what is given back with `settle`."""
-        entry = [time.monotonic(), amount]
+        entry = [self._clock(), amount]
         if self._most is not None:
             self._taken.append(entry)
             self._sum += amount
@@ -83,7 +92,7 @@ class Rate:
 
     def settle(self, entry: list[float], amount: float) -> None:
         """Put what was really used in the place of what was taken."""
-        if self._most is not None and entry[0] > time.monotonic() - _MINUTE_S:
+        if self._most is not None and entry[0] > self._clock() - _MINUTE_S:
             self._sum += amount - entry[1]
             entry[1] = amount
 
@@ -99,19 +108,31 @@ class Lane:
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
         alert: Alert = lambda _, __: None,
+        clock: Clock = time.monotonic,
     ) -> None:
-        """Begin at full speed."""
+        """Begin at full speed.
+
+        Args:
+            name: What it is called.
+            most: How many may call at once.
+            requests_per_minute: How many calls may begin in any minute; None for any number.
+            tokens_per_minute: How many tokens they may use in it; None for any number.
+            alert: Is told when it breaks.
+            clock: Seconds that only go forward.
+        """
         self.name = name
         self.most = most
         self.lowest = most
         """The fewest at once that it was lowered to."""
         self.stopped: str | None = None
         """Why it takes no more in this run."""
+        self.stopped_by: Failure | None = None
+        """The failure that stopped it; None where somebody did."""
         self._limit = float(most)
         self._active = 0
         self._changed = asyncio.Event()
-        self._requests, self._tokens = Rate(requests_per_minute), Rate(tokens_per_minute)
-        self._alert = alert
+        self._requests, self._tokens = Rate(requests_per_minute, clock), Rate(tokens_per_minute, clock)
+        self._alert, self._clock = alert, clock
         self._paused_until = 0.0
         self._why: str | None = None
         self._slowed_at = 0.0
@@ -123,14 +144,30 @@ class Lane:
     @property
     def state(self) -> QueueState:
         """How it stands."""
-        left_s = self._paused_until - time.monotonic()
+        left_s = self._paused_until - self._clock()
         until = time.time() + left_s if left_s > 0 else None
         why = self.stopped or (self._why if until else None)
-        return QueueState(self.name, self._active, self._now, self.most, until, why, self.stopped is not None)
+        return QueueState(
+            self.name, self._active, self.limit, self.lowest, self.most, until, why, self.stopped is not None
+        )
 
     @property
-    def _now(self) -> int:
+    def limit(self) -> int:
+        """How many may call at once now."""
         return 1 if self._probing else max(int(self._limit), 1)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncGenerator["Lane"]:
+        """A place for as long as the block takes.
+
+        Raises:
+            StoppedError: It takes no more.
+        """
+        await self.enter()
+        try:
+            yield self
+        finally:
+            self.leave()
 
     async def enter(self) -> None:
         """Wait for a place.
@@ -141,8 +178,8 @@ class Lane:
         while True:
             if self.stopped:
                 raise StoppedError(self.stopped)
-            left_s = self._paused_until - time.monotonic()
-            if left_s <= 0 and self._active < self._now:
+            left_s = self._paused_until - self._clock()
+            if left_s <= 0 and self._active < self.limit:
                 self._active += 1
                 return
             self._changed.clear()
@@ -167,7 +204,7 @@ class Lane:
         while True:
             if self.stopped:
                 raise StoppedError(self.stopped)
-            wait_s = max(self._requests.wait_s(1), self._tokens.wait_s(tokens), self._paused_until - time.monotonic())
+            wait_s = max(self._requests.wait_s(1), self._tokens.wait_s(tokens), self._paused_until - self._clock())
             if wait_s <= 0:
                 break
             await asyncio.sleep(min(wait_s, 1))  # a stop is noticed within a second
@@ -188,23 +225,24 @@ class Lane:
             self._ends.clear()
         self._changed.set()
 
-    def refused(self, begun: float, retry_after_s: float | None) -> None:
+    def refused(self, retry_after_s: float | None = None, begun: float | None = None) -> None:
         """A call was one too many: fewer at once, and none before the time that the vendor names.
 
         Args:
-            begun: `time.monotonic()` at which the call began: of calls that were on their way together, one lowers.
             retry_after_s: What the vendor said.
+            begun: `time.monotonic()` at which the call began, so that of calls that were on their way together one
+                lowers the limit; left out, this one does.
         """
-        if begun > self._slowed_at:
+        if begun is None or begun > self._slowed_at:
             self._limit = max(self._limit * _SLOWER, 1)
             self.lowest = min(self.lowest, max(int(self._limit), 1))
-            self._slowed_at = time.monotonic()
+            self._slowed_at = self._clock()
         if retry_after_s:
             self._pause(retry_after_s, f"the vendor asks to wait {retry_after_s:g} s")
 
     def failed(self) -> None:
         """A call failed for a reason that is the vendor's or the network's."""
-        now = time.monotonic()
+        now = self._clock()
         if self._paused_until > now:
             return  # it was on its way when the circuit opened
         self._ends.append(True)
@@ -220,13 +258,13 @@ class Lane:
         self._alert("circuit", f"queue {self.name}: {why}")
         self._probing, self._pause_s = True, min(self._pause_s * 2, _LONGEST_PAUSE_S)
 
-    def stop(self, why: str) -> None:
+    def stop(self, why: str, failure: Failure | None = None) -> None:
         """Take no more in this run."""
         if self.stopped is None:
-            self.stopped = why
+            self.stopped, self.stopped_by = why, failure
             self._changed.set()
 
     def _pause(self, seconds: float, why: str) -> None:
-        until = time.monotonic() + seconds
+        until = self._clock() + seconds
         if until > self._paused_until:
             self._paused_until, self._why = until, why
