@@ -26,6 +26,7 @@ from tests.wire.conftest import MATCH
 from tests.wire.formats import Reply
 from tests.wire.vendor import Request, VendorServer
 
+PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 64
 QUEUES = {"q_deepseek_chat": {"concurrency": 8}}
 
 
@@ -218,6 +219,41 @@ def test_no_balance_in_the_middle_stops_within_the_calls_in_flight_and_goes_on_l
     answered(deepseek, answer)
     site.run(*site.argv("resume", site.run_id))
     site.require_whole(120)
+
+
+def test_jobs_of_a_stopped_queue_go_on_in_their_fallbacks_where_config_lets_them_one_at_a_time_there(
+    vendors: Callable[..., Project], tmp_path: Path, deepseek: VendorServer, zhipu: VendorServer
+) -> None:
+    models = {"deepseek-chat": {"fallbacks": ["glm-4.5-flash"]}}
+    site = Site(vendors(queues=QUEUES, models=models), tmp_path)
+    answered(deepseek, lambda _: Reply(status=402))
+    answered(zhipu, answer)
+    site.write(60)
+    site.run(*site.starting())
+    site.require_whole(60)
+    assert len(deepseek.requests) <= 8, "nobody asks again who has no balance"
+    assert len(zhipu.requests) == 60
+    assert zhipu.max_in_flight == 1, "its queue takes one call at a time"
+
+
+def test_a_call_waits_in_its_routes_queue_and_for_its_models_own_limit(
+    vendors: Callable[..., Project], tmp_path: Path, deepseek: VendorServer, zhipu: VendorServer
+) -> None:
+    vision = {"queues": {"q_glm_vision_paid": {"concurrency": 6}}}
+    site = Site(vendors(**vision), tmp_path)
+    answered(zhipu, lambda _: Reply(content=json.dumps(MATCH, ensure_ascii=False), first_byte_delay_s=0.1))
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for n in range(12):
+        (folder / f"{n}.png").write_bytes(PNG + bytes([n]))
+    argv = site.argv("job_match", "--inputs", str(folder), "--out", str(site.out))
+    site.run(*argv)
+    assert 2 <= zhipu.max_in_flight <= 6, "the model's own queue takes one; the route names another"
+    zhipu.max_in_flight = 0
+    site = Site(vendors(**vision, models={"glm-4.1v-thinking-flash": {"concurrency": 2}}), tmp_path)
+    site.run(*argv, "--force")
+    assert zhipu.max_in_flight == 2
+    assert not deepseek.requests
 
 
 def test_too_many_requests_slow_the_queue_down_and_nothing_is_lost(site: Site, deepseek: VendorServer) -> None:
