@@ -90,6 +90,11 @@ def decode(data: bytes, label: str) -> Text:
         return _guessed(data, label)
 
 
+def sound(text: str) -> str:
+    """A text without what is no Unicode, such as half a surrogate pair: that stands there as an escape."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
 def _strictly(data: bytes, encoding: str, label: str) -> Text:
     try:
         return Text(data.decode(encoding), encoding.removesuffix("-sig"))

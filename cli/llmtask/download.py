@@ -1,7 +1,8 @@
-"""Fetches a file over HTTP: bounded in size and time, and nothing but what was asked for."""
+"""Fetches a file over HTTP, bounded in size and time, and nothing but what was asked for; sends a document."""
 
 import time
 import urllib.parse
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from llmtask.errors import DownloadError
@@ -37,6 +38,24 @@ def download(url: str, *, most_bytes: int, total_s: float = 60) -> bytes:
         raise _failed(url, f"no answer within {_CONNECT_S} s") from error
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
         raise _failed(url, " ".join(str(error).split()) or type(error).__name__) from error
+
+
+def post(url: str, document: Mapping[str, str]) -> None:
+    """Send a document as JSON.
+
+    Raises:
+        DownloadError: It was not taken.
+    """
+    import httpx2  # as above
+
+    try:
+        response = httpx2.post(url, json=dict(document), timeout=_CONNECT_S, headers={"User-Agent": "llmtask"})
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+        message = f"{without_password(url)} cannot be reached: {type(error).__name__}"
+        raise DownloadError(message) from error
+    if not response.is_success:
+        message = f"{without_password(url)} does not take it: HTTP {response.status_code}"
+        raise DownloadError(message)
 
 
 def _check(url: str, response: "httpx2.Response") -> None:

@@ -30,20 +30,20 @@ def project_file(project: Project, name: str) -> Path:
 class ProjectStore:
     """Such a file, open. Safe to use from several threads, one at a time."""
 
-    def __init__(self, path: Path, tables: str, version: int, option: str) -> None:
+    def __init__(self, path: Path, tables: str, version: int, way_out: str) -> None:
         """Open it; made where there is none.
 
         Args:
             path: The file.
             tables: SQL that makes its tables, statement by statement.
             version: Of the tables.
-            option: The option of the command line that names another file.
+            way_out: What to do when it cannot be read or written, as the end of a sentence.
 
         Raises:
             ProjectError: It cannot be opened.
         """
         self.path = path
-        self._option = option
+        self._way_out = way_out
         self._owned: list[tuple[sqlite3.Connection, Path]] = []
         with self.errors_named():
             make_folder(path.parent)
@@ -76,7 +76,7 @@ class ProjectStore:
 
     def errors_named(self) -> AbstractContextManager[None]:
         """SQLite's and the system's errors as ProjectError."""
-        return _errors_named(self.path, self._option)
+        return _errors_named(self.path, self._way_out)
 
     def own(self, run_id: str) -> bool:
         """Hold a run's lock as long as this process lives; False where another process does.
@@ -126,9 +126,8 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _errors_named(path: Path, option: str) -> Iterator[None]:
+def _errors_named(path: Path, way_out: str) -> Iterator[None]:
     """SQLite's and the system's errors as ProjectError."""
-    way_out = f"move it away, or name another with {option}"
     try:
         yield
     except sqlite3.Error as error:

@@ -31,13 +31,14 @@ class EmbeddedBroker:
     """
 
     def __init__(
-        self, plans: Plans, log: UsageLog | None, *, concurrency: int | None = None, alert: Alert = lambda _, __: None
+        self, plans: Plans, log: UsageLog | None, *, service_id: str, concurrency: int | None, alert: Alert
     ) -> None:
         """Take what decides the runs.
 
         Args:
             plans: Decides the runs.
             log: The usage log; None for none.
+            service_id: What the usage log calls the batch.
             concurrency: The most calls of a queue at once; the queue's own where that is less.
             alert: Is told of circuits.
         """
@@ -46,7 +47,7 @@ class EmbeddedBroker:
         self._rows: Rows | SyncRows = SyncRows(budgeted(self._project, log))
         if log is not None and not self._project.config.budgets:  # nothing decides on a call but that it is written
             self._rows = Rows(log)
-        self._work = Work(plans, self._rows, self._lanes)
+        self._work = Work(plans, self._rows, self._lanes, service_id)
         self._waiting: dict[str, deque[Job]] = {}
         self._some: dict[str, asyncio.Event] = {}
         self._dispatchers: dict[str, asyncio.Task[None]] = {}

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from llmtask.batch.job import Inputs, Record
-from llmtask.documents import Image, decode, read_document
+from llmtask.documents import Image, decode, read_document, sound
 from llmtask.errors import UsageError, did_you_mean
 from llmtask.prompts import PromptFile
 
-_STDIN = "-"
+STDIN = "-"
+"""What names standard input."""
+
 _JSONL = (".jsonl", ".ndjson")
 _CSV = ".csv"
 _ID = "id"
@@ -54,7 +56,7 @@ def open_records(source: str, prompt: PromptFile, base: Mapping[str, str] | None
         if name not in prompt.variables:
             message = f"the task has no variable {name!r}{did_you_mean(name, prompt.variables)}"
             raise UsageError(message)
-    if source == _STDIN:
+    if source == STDIN:
         piped = _stdin()
         return _json_records(lambda: nullcontext(piped), "standard input", _Maker(prompt, texts, Path.cwd()))
     path = _path(source)
@@ -73,7 +75,7 @@ def count_records(source: str) -> int | None:
     Raises:
         UsageError: It cannot be read.
     """
-    if source == _STDIN:
+    if source == STDIN:
         return None
     path = _path(source)
     if path.is_dir():
@@ -218,11 +220,6 @@ class _Maker:
                     f"{name!r} is missing ({variable.description}); give it here, or to all with --var {name}=TEXT"
                 )
                 raise _BadRecordError(message)
-
-
-def sound(text: str) -> str:
-    """A text without what is no Unicode, such as half a surrogate pair: that stands there as an escape."""
-    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 def _json_records(

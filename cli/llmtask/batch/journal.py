@@ -125,7 +125,9 @@ class Journal(ProjectStore):
         Raises:
             ProjectError: It cannot be opened.
         """
-        super().__init__(path, _TABLES, _VERSION, "--project")
+        super().__init__(
+            path, _TABLES, _VERSION, "nothing that it holds is lost; see to it, then `llmtask batch resume`"
+        )
         self._lock = threading.RLock()
         self.run_id = path.stem
         with self.errors_named():
@@ -157,20 +159,17 @@ class Journal(ProjectStore):
         with self.errors_named():
             self._stop_file.unlink(missing_ok=True)
 
-    def reopen(self, settings: Mapping[str, Any] | None = None) -> None:
+    def reopen(self, settings: Mapping[str, Any]) -> None:
         """Go on with the batch."""
         with self._lock, self.together():
-            self._db.execute("UPDATE run SET ended_at = NULL, note = NULL")
-            if settings is not None:
-                self._db.execute("UPDATE run SET settings = ?", (json.dumps(settings),))
+            self._db.execute("UPDATE run SET ended_at = NULL, note = NULL, settings = ?", (json.dumps(settings),))
 
-    def retry(self) -> int:
-        """Put the failed jobs back; how many there are. Those that no call can help fail again, without one."""
+    def retry(self) -> None:
+        """Put the failed jobs back, but for those that cannot be asked."""
         with self._lock, self.together():
             found = self._db.execute("SELECT number FROM jobs WHERE state = 'failed' AND queue != ''").fetchall()
             self._db.executemany("DELETE FROM outcomes WHERE job = ?", found)
             self._db.executemany("UPDATE jobs SET state = 'pending' WHERE number = ?", found)
-            return len(found)
 
     def request_stop(self) -> None:
         """Ask the process that runs the batch to stop.

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from llmtask.batch.inputs import sound
+from llmtask.batch.inputs import STDIN
 from llmtask.batch.job import Inputs, Outcome, Record, State
 from llmtask.batch.run import Told
-from llmtask.batch.spec import Spec
-from llmtask.batch.start import Settings, Started, begin, go_on
+from llmtask.batch.spec import Plans, Spec
+from llmtask.batch.start import Reports, Settings, Source, Started, begin, fixed, go_on, source_of
+from llmtask.documents import sound
 from llmtask.errors import BatchStoppedError, Failure
 from llmtask.money import Cost
 from llmtask.project import Project, load_project
@@ -60,7 +61,7 @@ async def run_batch(  # noqa: PLR0913  # options of a library function, each by 
 
     Args:
         task: A task or one of its aliases.
-        inputs: What it is run on; with `resume` the same again, as far as the journal does not have it.
+        inputs: What it is run on; with `resume` the same again: what the journal does not have is taken from it.
         project: The project; the nearest where it is left out.
         log: The usage log; the default one where it is left out.
         resume: The id of a batch to go on with, or `latest`; what is done is given no more.
@@ -122,15 +123,15 @@ def _started(
     spec: Mapping[str, Any],
 ) -> Started:
     resume, concurrency, max_cost = how
-    most = (max_cost.nanos, max_cost.currency) if max_cost else None
-    is_place = isinstance(inputs, str | Path)
-    records = None if is_place else _records(inputs)  # type: ignore[arg-type]  # it is no place
+    place = fixed(str(inputs)) if isinstance(inputs, str | Path) else None
+    source = None if isinstance(inputs, str | Path) else Source(_records(inputs))
     if resume is not None:
-        return go_on(project, resume, log, changes={"concurrency": concurrency, "max_cost": most}, records=records)
+        changes = {"inputs": place, "concurrency": concurrency, "max_cost": max_cost}
+        return go_on(project, resume, changes, Reports(log), source=source)
     has_quota = spec.get("has_quota", project.config.defaults.tier == "paid")
-    said = Spec(**{**spec, "task": project.task_id(task), "has_quota": has_quota})
-    settings = Settings(inputs=str(inputs) if is_place else "-", concurrency=concurrency, max_cost=most)
-    return begin(project, said, settings, log, records=records)
+    plans = Plans(Spec(**{**spec, "task": project.task_id(task), "has_quota": has_quota}), project)
+    settings = Settings(inputs=place or STDIN, concurrency=concurrency, max_cost=max_cost)
+    return begin(plans, settings, source or source_of(plans, settings), Reports(log))
 
 
 def _records(inputs: Iterable[Mapping[str, str]]) -> Iterator[Record]:

@@ -10,14 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from llmtask.batch.job import BAD_INPUT, Outcome, State
 from llmtask.errors import ProjectError, UsageError
 
 _STDOUT = "-"
 _JSONL = (".jsonl", ".ndjson")
-_BLOCK_BYTES = 2**20
 _MODE = 0o600  # answers are content: nobody else's to read
 _MOST_NAME_BYTES = 120  # of the 143 that an encrypted folder leaves of 255, what `-2`, `.json` and `.part` do not need
 _DIGEST_BYTES = 6
@@ -37,11 +36,6 @@ class _Outputs:
     def failed_path(self) -> Path | None:
         """Where failed records go; None where only the journal has them."""
         return self._failed.path if self._failed else None
-
-    @property
-    def failed_lines(self) -> int:
-        """How many failed records are written."""
-        return self._failed.count if self._failed else 0
 
     def close(self) -> None:
         """Write no more; what is written stays."""
@@ -68,11 +62,6 @@ class LineOutputs(_Outputs):
         """Take where the lines go; `open_outputs` knows."""
         super().__init__(failed)
         self._results = results
-
-    @property
-    def done_lines(self) -> int:
-        """How many answers are written; to standard output, in this run."""
-        return self._results.count
 
     def write(self, items: Sequence[tuple[str, Outcome]]) -> None:
         """Append a block of outcomes, each with its record's id; one that is still pending is passed over.
@@ -102,11 +91,8 @@ class LineOutputs(_Outputs):
 class FolderOutputs(_Outputs):
     """Answers as files of a folder, each named after its record.
 
-    A name depends on those before it, so a run that goes on writes all from the first again: each falls where it was.
+    A name depends on those before it: who goes on writes all from the first again, and each falls where it was.
     """
-
-    done_lines = 0
-    """Always: see above."""
 
     def __init__(self, folder: Path, failed: "_LineFile") -> None:
         """Take the folder; `open_outputs` has made it."""
@@ -155,12 +141,14 @@ class FolderOutputs(_Outputs):
         return name
 
 
-def open_outputs(out: str, *, append: bool, force: bool = False) -> LineOutputs | FolderOutputs:
+Outputs: TypeAlias = LineOutputs | FolderOutputs
+
+
+def open_outputs(out: str, *, force: bool = False) -> Outputs:
     """Where a batch's outcomes go.
 
     Args:
         out: A .jsonl or .ndjson file; a folder, which ends in `/` or is there; or `-` for standard output.
-        append: Whether to go on with what an earlier run has written; what it left half written is cut off.
         force: Whether to write over what is there.
 
     Raises:
@@ -176,33 +164,26 @@ def open_outputs(out: str, *, append: bool, force: bool = False) -> LineOutputs 
                 f"--out {out!r} is of an unknown kind; end it in .jsonl, or in / for a folder, or give - for stdout"
             )
             raise UsageError(message)
-        return _in_folder(path, append=append, force=force) if is_folder else _in_file(path, append=append, force=force)
+        return _in_folder(path, force=force) if is_folder else _in_file(path, force=force)
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: the home of an unknown user
         why = getattr(error, "strerror", None) or error
         message = f"--out {out!r} cannot be written ({why}); name another place"
         raise UsageError(message) from error
 
 
-def _in_file(path: Path, *, append: bool, force: bool) -> LineOutputs:
+def _in_file(path: Path, *, force: bool) -> LineOutputs:
     results, failed = _LineFile(path), _LineFile(path.with_name(f"{path.stem}.failed.jsonl"))
-    if append:
-        failed.resume()
-        results.resume()
-    else:
-        for file in (results, failed):
-            file.check_free(force=force)
-        failed.remove()
-        results.empty()
+    for file in (results, failed):
+        file.check_free(force=force)
+    failed.remove()
+    results.empty()
     results.open()
     return LineOutputs(results, failed)
 
 
-def _in_folder(folder: Path, *, append: bool, force: bool) -> FolderOutputs:
+def _in_folder(folder: Path, *, force: bool) -> FolderOutputs:
     folder.mkdir(parents=True, exist_ok=True)
     failed = _LineFile(folder / "failed.jsonl")
-    if append:
-        failed.resume()
-        return FolderOutputs(folder, failed)
     if not force and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise _taken(folder)
     failed.check_free(force=force)
@@ -223,8 +204,6 @@ class _LineFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.count = 0
-        """How many whole lines it has."""
         self._file: FileIO | None = None
 
     def check_free(self, *, force: bool) -> None:
@@ -232,20 +211,6 @@ class _LineFile:
         self._check_regular()
         if not force and self.path.exists() and self.path.stat().st_size:
             raise _taken(self.path)
-
-    def resume(self) -> None:
-        """Count its lines, and cut off a last one that a kill has left without its end."""
-        self._check_regular()
-        if not self.path.exists():
-            return
-        end, at = 0, 0
-        with self.path.open("r+b", buffering=0) as file:
-            while block := file.read(_BLOCK_BYTES):
-                self.count += block.count(b"\n")
-                end = at + block.rfind(b"\n") + 1 if b"\n" in block else end
-                at += len(block)
-            if end < at:
-                file.truncate(end)
 
     def empty(self) -> None:
         """Drop what it holds."""
@@ -267,7 +232,6 @@ class _LineFile:
         if lines:
             with _writing(self.path):
                 _write_all(self.open(), b"".join(lines))
-            self.count += len(lines)
 
     def sync(self) -> None:
         if self._file is not None:
@@ -288,14 +252,10 @@ class _LineFile:
 class _Stdout:
     """Lines to standard output."""
 
-    def __init__(self) -> None:
-        self.count = 0
-
     def append(self, lines: Sequence[bytes]) -> None:
         with _writing("standard output"):
             sys.stdout.buffer.write(b"".join(lines))
             sys.stdout.buffer.flush()
-        self.count += len(lines)
 
     def sync(self) -> None:
         """Nothing: what is written is with whoever reads."""

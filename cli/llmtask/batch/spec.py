@@ -49,7 +49,7 @@ class Plans:
         Raises:
             UsageError, ProjectError: As `plan`.
         """
-        self._spec, self.project = spec, project
+        self.spec, self.project = spec, project
         self._options = spec.options(project)
         self.planner = Planner(spec.task, self._options)
         self._picture_planner: Planner | None = None
@@ -62,7 +62,7 @@ class Plans:
         """
         if inputs.images:
             options = RunOptions(**{**self._options, "images": inputs.images})
-            return plan(self._spec.task, inputs.texts, options)
+            return plan(self.spec.task, inputs.texts, options)
         return self.planner.plan(inputs.texts)
 
     def queue_of(self, inputs: Inputs) -> str:
@@ -85,5 +85,5 @@ class Plans:
     def _pictures(self) -> Planner:
         if self._picture_planner is None:
             options = RunOptions(**{**self._options, "images": (_NO_PICTURE,)})
-            self._picture_planner = Planner(self._spec.task, options)
+            self._picture_planner = Planner(self.spec.task, options)
         return self._picture_planner

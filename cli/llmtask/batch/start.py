@@ -1,24 +1,23 @@
 """Puts a batch together from what its user says: begun, gone on with, tried again, or only looked at."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from llmtask.batch.alerts import Alerts
 from llmtask.batch.embedded import EmbeddedBroker
-from llmtask.batch.inputs import count_records, open_records
+from llmtask.batch.inputs import STDIN, count_records, open_records
 from llmtask.batch.job import Record
 from llmtask.batch.journal import Journal, find_journal, new_journal
 from llmtask.batch.run import Batch
 from llmtask.batch.spec import Plans, Spec
 from llmtask.errors import LlmtaskError, UsageError
-from llmtask.money import Cost, Currency, sums
-from llmtask.prices import get_cost
+from llmtask.money import Cost, sums
 from llmtask.project import Project
 from llmtask.providers import require_key
-from llmtask.service import require_currency
-from llmtask.tokens import Tokens
+from llmtask.service import require_price
+from llmtask.service.lanes import Alert
 from llmtask.usage import UsageLog
 
 _LOOKED_AT = 1_000  # records of which an estimate is made; of more, the mean is taken
@@ -29,174 +28,182 @@ class Settings:
     """What a batch is started with; its journal keeps it."""
 
     inputs: str
-    """JSONL, CSV, a folder, or `-`."""
+    """JSONL, CSV, a folder, or `-`; a path is absolute, so that the batch is gone on with from anywhere."""
     out: str | None = None
-    """Where answers go; None for nowhere but the journal."""
+    """Where answers go; None for nowhere but the journal. Likewise."""
     base: Mapping[str, str] = field(default_factory=dict)
     """Texts that every record has."""
     as_finished: bool = False
     """Whether answers are written as they come, and not in the order of the input."""
     concurrency: int | None = None
-    max_cost: tuple[int, Currency] | None = None
-    """In nano-units."""
-    alert: str | None = None
+    """The most calls of a queue at once; the queue's own where that is less."""
+    max_cost: Cost | None = None
+    """The most that may be spent."""
 
-    @property
-    def most(self) -> Cost | None:
-        """The most that may be spent."""
-        return Cost(*self.max_cost) if self.max_cost else None
+    @classmethod
+    def from_kept(cls, kept: Mapping[str, Any]) -> "Settings":
+        """As a journal keeps them."""
+        most = kept["max_cost"]
+        return cls(**{**kept, "max_cost": Cost(**most) if most else None})
 
 
-@dataclass(frozen=True)
+def fixed(place: str) -> str:
+    """A path as it is found from any folder; `-` stays."""
+    if place == STDIN:
+        return place
+    folder = "/" if place.endswith("/") else ""
+    return f"{Path(place).expanduser().absolute()}{folder}"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a batch is given."""
+
+    records: Iterator[Record]
+    """From the beginning."""
+    count: int | None = None
+    """How many there are at most; None where nobody knows."""
+
+
+def source_of(plans: Plans, settings: Settings) -> Source:
+    """The records that `--inputs` names.
+
+    Raises:
+        UsageError: They cannot be read.
+    """
+    return Source(_records(plans, settings), count_records(settings.inputs))
+
+
+def _records(plans: Plans, settings: Settings) -> Iterator[Record]:
+    return open_records(settings.inputs, plans.planner.prompt.file, settings.base)
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """What a batch would be, without a call."""
 
-    records: int | None
-    """None where nobody knows: standard input is not read ahead."""
     looked_at: int
+    """Records: the first ones."""
     problems: list[str]
-    """Of the records that were looked at and cannot be asked."""
+    """Of those that cannot be asked."""
     input_tokens: int
-    """About how many, of those that were looked at."""
+    """About how many, in all records."""
     highest: tuple[Cost, ...]
-    """About the most that they cost, without retries."""
+    """About the most that all cost, without retries."""
     unpriced: int
-
-    @property
-    def whole(self) -> tuple[Cost, ...]:
-        """The same for the whole input; empty where nobody knows."""
-        if not self.records or not self.looked_at:
-            return self.highest
-        return tuple(Cost(cost.nanos * self.records // self.looked_at, cost.currency) for cost in self.highest)
+    """Those that were looked at and have no price."""
 
 
-def estimated(plans: Plans, settings: Settings) -> Estimate:
+def estimated(plans: Plans, settings: Settings, count: int | None) -> Estimate:
     """About the most that a batch can cost; it reads the beginning of the input, and asks nobody.
+
+    Args:
+        plans: Decides the runs.
+        settings: How it is done.
+        count: How many records there are; None for standard input, which is not read ahead.
 
     Raises:
         UsageError: The input cannot be read.
     """
-    records = count_records(settings.inputs)
-    looked_at = tokens = unpriced = 0
-    problems: list[str] = []
-    costs: list[Cost] = []
-    for record in islice(_records(plans, settings), _LOOKED_AT) if records is not None else ():
-        looked_at += 1
+    tokens, problems, costs = 0, [], []
+    some = list(islice(_records(plans, settings), _LOOKED_AT)) if count is not None else []
+    for record in some:
         try:
             if record.problem is not None:
                 raise UsageError(record.problem)
             planned = plans.plan(record.inputs)
         except UsageError as error:
             problems.append(f"{record.id}: {error}")
-            continue
-        tokens += planned.input_tokens
-        cost = planned.highest_cost
-        unpriced += cost is None
-        costs += [cost] if cost else []
-    return Estimate(records, looked_at, problems, tokens, sums(costs), unpriced)
+        else:
+            tokens += planned.input_tokens
+            costs.append(planned.highest_cost)
+    share = (count or 0) / len(some) if some else 0
+    if len(some) < _LOOKED_AT:  # that is all, however many there might have been
+        share = 1
+    whole = tuple(Cost(round(cost.nanos * share), cost.currency) for cost in sums(costs))
+    return Estimate(len(some), problems, round(tokens * share), whole, costs.count(None))
 
 
-@dataclass
+def _tell_nobody(_: str, __: str) -> None:
+    """What becomes of alerts that nobody wants."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Where a batch tells of its calls and of its troubles."""
+
+    log: UsageLog | None
+    """The usage log; None for none."""
+    alert: Alert = _tell_nobody
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """A batch that is ready to run."""
 
     batch: Batch
     settings: Settings
-    alerts: Alerts
     records: Iterator[Record]
 
 
-def begin(
-    project: Project,
-    spec: Spec,
-    settings: Settings,
-    log: UsageLog | None,
-    *,
-    records: Iterator[Record] | None = None,
-) -> Started:
+def begin(plans: Plans, settings: Settings, source: Source, reports: Reports) -> Started:
     """A new batch.
 
     Args:
-        project: The project.
-        spec: What its jobs share.
+        plans: Decides its runs.
         settings: How it is done.
-        log: The usage log; None for none.
-        records: Its input, where that is no file.
+        source: Its input.
+        reports: Where it tells of itself.
 
     Raises:
         LlmtaskError: Something asked for does not exist, or cannot be used.
     """
-    plans = Plans(spec, project)
-    model = project.model(plans.planner.route.model_id)
-    require_key(project, model.provider)
-    if settings.most is not None:
-        route = plans.planner.route
-        require_currency(route.model_id, get_cost(route.model_id, Tokens(1, 1), project=project), settings.most)
-    source = records if records is not None else _records(plans, settings)
-    journal = new_journal(project, {"spec": asdict(spec), "digest": plans.digest, **_kept(settings)})
-    own = replace(spec, service_id=spec.service_id or f"batch:{journal.run_id}")
-    count = None if records is not None else count_records(settings.inputs)
-    return _started(journal, Plans(own, project), settings, log, (source, count))
+    _require_usable(plans, settings)
+    kept = {"spec": asdict(plans.spec), "digest": plans.digest, "settings": asdict(settings)}
+    journal = new_journal(plans.project, kept)
+    return _started(journal, plans, settings, source, reports)
 
 
 def go_on(
     project: Project,
     name: str,
-    log: UsageLog | None,
+    changes: Mapping[str, Any],
+    reports: Reports,
     *,
     retry: bool = False,
-    changes: Mapping[str, Any] | None = None,
-    records: Iterator[Record] | None = None,
+    source: Source | None = None,
 ) -> Started:
     """A batch that was broken off, or whose failures are to be tried again.
 
     Args:
         project: The project.
         name: As `find_journal` takes it.
-        log: The usage log; None for none.
+        changes: Settings that are other ones now; None for what stays.
+        reports: Where it tells of itself.
         retry: Whether failed jobs are done again.
-        changes: Settings that are other ones now.
-        records: Its input from the beginning, where that is no file.
+        source: Its input, where that is no file.
 
     Raises:
-        UsageError: There is no such batch, another process runs it, or the project has changed.
+        LlmtaskError: There is no such batch, another process runs it, or the project has changed.
     """
     journal = Journal(find_journal(project, name))
     try:
         standing = journal.standing()
-        spec = Spec(**standing.settings["spec"])
-        settings = _settings(standing.settings)
-        settings = replace(settings, **{key: value for key, value in (changes or {}).items() if value is not None})
-        own = replace(spec, service_id=spec.service_id or f"batch:{journal.run_id}")
-        plans = Plans(own, project)
+        plans = Plans(Spec(**standing.settings["spec"]), project)
+        settings = Settings.from_kept(standing.settings["settings"])
+        settings = replace(settings, **{key: value for key, value in changes.items() if value is not None})
         _require_same(standing.settings, plans.digest)
-        require_key(project, project.model(plans.planner.route.model_id).provider)
+        _require_usable(plans, settings)
         journal.require_own()
-        source: Iterator[Record] = records or iter(())
-        count = None
-        if records is None and not standing.is_read:
-            source, count = _records(plans, settings), count_records(settings.inputs)
-        journal.reopen({**standing.settings, **_kept(settings)})
+        if standing.is_read:
+            source = Source(iter(()))
+        journal.reopen({**standing.settings, "settings": asdict(settings)})
         if retry:
             journal.retry()
-        return _started(journal, plans, settings, log, (source, count))
+        return _started(journal, plans, settings, source or source_of(plans, settings), reports)
     except LlmtaskError:
         journal.close()
         raise
-
-
-def _require_same(settings: Mapping[str, Any], digest: str) -> None:
-    """Refuse to go on with a batch whose prompt, schema or model has changed.
-
-    Raises:
-        UsageError: They have.
-    """
-    if settings.get("digest") != digest:
-        message = (
-            "the prompt, the schema or the model of this batch has changed since it began, so that its answers would "
-            "be of two kinds; begin a new batch, or put the project back as it was"
-        )
-        raise UsageError(message)
 
 
 def model_of(project: Project, name: str) -> str:
@@ -213,32 +220,42 @@ def model_of(project: Project, name: str) -> str:
     return Plans(spec, project).planner.route.model_id
 
 
-def _started(
-    journal: Journal,
-    plans: Plans,
-    settings: Settings,
-    log: UsageLog | None,
-    source: tuple[Iterator[Record], int | None],
-) -> Started:
-    records, count = source
-    alerts = Alerts(settings.alert, journal.run_id)
-    broker = EmbeddedBroker(plans, log, concurrency=settings.concurrency, alert=alerts.send)
-    batch = Batch(journal, broker, plans, max_cost=settings.most, records=count)
-    return Started(batch, settings, alerts, records)
+def _started(journal: Journal, plans: Plans, settings: Settings, source: Source, reports: Reports) -> Started:
+    service_id = plans.spec.service_id or service_of(journal.run_id)
+    broker = EmbeddedBroker(
+        plans, reports.log, service_id=service_id, concurrency=settings.concurrency, alert=reports.alert
+    )
+    batch = Batch(journal, broker, plans, max_cost=settings.max_cost, records=source.count)
+    return Started(batch, settings, source.records)
 
 
-def _records(plans: Plans, settings: Settings) -> Iterator[Record]:
-    return open_records(settings.inputs, plans.planner.prompt.file, settings.base)
+def service_of(run_id: str) -> str:
+    """What the usage log calls a batch, where its user names no service."""
+    return f"batch:{run_id}"
 
 
-def _kept(settings: Settings) -> dict[str, Any]:
-    return asdict(settings)
+def _require_usable(plans: Plans, settings: Settings) -> None:
+    """Refuse what no call could be made for.
+
+    Raises:
+        KeyMissingError, UntrustedError: The model of the route cannot be asked.
+        UsageError: The amount cannot hold what it costs.
+    """
+    model_id = plans.planner.route.model_id
+    require_key(plans.project, plans.project.model(model_id).provider)
+    if settings.max_cost is not None:
+        require_price(model_id, plans.project, settings.max_cost)
 
 
-def _settings(kept: Mapping[str, Any]) -> Settings:
-    names: Iterable[str] = Settings.__dataclass_fields__
-    said = {name: kept[name] for name in names if name in kept}
-    if said.get("max_cost"):
-        nanos, currency = said["max_cost"]
-        said["max_cost"] = (int(nanos), currency)
-    return Settings(**said)
+def _require_same(kept: Mapping[str, Any], digest: str) -> None:
+    """Refuse to go on with a batch whose prompt, schema or model has changed.
+
+    Raises:
+        UsageError: They have.
+    """
+    if kept["digest"] != digest:
+        message = (
+            "the prompt, the schema or the model of this batch has changed since it began, so that its answers would "
+            "be of two kinds; begin a new batch, or put the project back as it was"
+        )
+        raise UsageError(message)

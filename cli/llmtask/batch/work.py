@@ -52,9 +52,9 @@ class Done:
 class Work:
     """Does the jobs of a batch."""
 
-    def __init__(self, plans: Plans, ledger: DurableLedger, lanes: Lanes) -> None:
-        """Take what decides their runs, where the rows of calls go, and where calls wait."""
-        self._plans, self._ledger, self._lanes = plans, ledger, lanes
+    def __init__(self, plans: Plans, ledger: DurableLedger, lanes: Lanes, service_id: str) -> None:
+        """Take what decides their runs, where the rows of calls go, where calls wait, and what the rows call them."""
+        self._plans, self._ledger, self._lanes, self._service_id = plans, ledger, lanes, service_id
         self._chats = Chats()
 
     async def open(self, model: Model) -> None:
@@ -92,7 +92,7 @@ class Work:
         except LlmtaskError as error:
             lane.stop(str(error))
             return Done(Outcome(job.key, State.PENDING, reason=str(error)))
-        return await self._run(job, left, place)
+        return await self._run(job, replace(left, service_id=self._service_id), place)
 
     def _left(self, job: Job, planned: Plan) -> Plan | None:
         """The run without the models of queues that were stopped; None where nothing may take over."""

@@ -1,7 +1,8 @@
 """`llmtask batch`: a task on thousands of inputs."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -20,12 +21,12 @@ from llmtask.commands.options import (
     usage_log,
 )
 from llmtask.errors import UsageError
-from llmtask.view.console import note
+from llmtask.view.console import note, warn
 
 if TYPE_CHECKING:
+    from llmtask.batch.alerts import Alerts
+    from llmtask.batch.outputs import Outputs
     from llmtask.batch.start import Started
-    from llmtask.money import Currency
-    from llmtask.project import Project
 
 _START = "start"
 
@@ -68,9 +69,14 @@ Alert = Annotated[
     str | None,
     typer.Option("--alert", metavar="URL|COMMAND", help="Is told when it stops, breaks or is done."),
 ]
-ProgressForm = Annotated[
-    str | None,
-    typer.Option("--progress", metavar="FORM", help="bar, plain, json or none.  [dim]\\[default: as stderr is][/]"),
+FormName = Literal["bar", "plain", "json", "none"]
+Form = Annotated[
+    FormName | None,
+    typer.Option(
+        "--progress",
+        metavar="FORM",
+        help="What stderr shows: bar, plain, json or none.  [dim]\\[default: bar at a terminal, else plain][/]",
+    ),
 ]
 NoLog = Annotated[bool, typer.Option("--no-log", help="Write no usage rows.")]
 
@@ -110,7 +116,7 @@ def start(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it can cost; ask nobody.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over what is in --out.")] = False,
     alert: Alert = None,
-    progress: ProgressForm = None,
+    progress: Form = None,
     no_log: NoLog = False,
     project: ProjectFolder = None,
     trust: TrustOnce = False,
@@ -122,13 +128,15 @@ def start(
 
     [bold]llmtask batch job_match --inputs resumes/ --out out/ --concurrency 64 --max-cost 20[/]
     """
+    from llmtask.batch.alerts import Alerts
     from llmtask.batch.outputs import open_outputs
     from llmtask.batch.spec import Plans, Spec
-    from llmtask.batch.start import Settings, begin, estimated
+    from llmtask.batch.start import Reports, Settings, begin, estimated, fixed, source_of
+    from llmtask.service import read_most
     from llmtask.view.batch import show_estimate
 
-    _require_form(progress)
     _require_apart(inputs, out)
+    alerts = Alerts(alert)
     loaded = open_project(project, trust)
     spec = Spec(
         task=loaded.task_id(task),
@@ -145,54 +153,58 @@ def start(
     )
     plans = Plans(spec, loaded)
     settings = Settings(
-        inputs=inputs,
-        out=out,
+        inputs=fixed(inputs),
+        out=fixed(out) if out else None,
         base=_texts(variables or []),
         as_finished=as_finished,
         concurrency=concurrency,
-        max_cost=_amount(max_cost, loaded, plans.planner.route.model_id),
-        alert=alert,
+        max_cost=read_most(max_cost, loaded, {plans.planner.route.model_id}) if max_cost else None,
     )
-    show_estimate(estimated(plans, settings), settings.most)
+    source = source_of(plans, settings)
+    show_estimate(estimated(plans, settings, source.count), source.count, settings.max_cost)
     if dry_run:
         return
-    outputs = open_outputs(out, append=False, force=force) if out else None
-    started = begin(loaded, spec, settings, None if no_log else usage_log(db, loaded))
-    _run(started, outputs, progress)
+    outputs = open_outputs(out, force=force) if out else None
+    reports = Reports(None if no_log else usage_log(db, loaded), alerts.send)
+    started = begin(plans, settings, source, reports)
+    _run(started, outputs, alerts, progress)
 
 
-@app.command()
-def resume(
-    run: Run,
-    concurrency: Concurrency = None,
-    max_cost: MaxCost = None,
-    alert: Alert = None,
-    progress: ProgressForm = None,
-    no_log: NoLog = False,
-    project: ProjectFolder = None,
-    trust: TrustOnce = False,
-    db: Database = None,
-) -> None:
-    """Go on with a batch that was broken off or stopped; what is done is not done again."""
-    changes = {"concurrency": concurrency, "alert": alert, "max_cost": max_cost}
-    _go_on(run, changes, progress, no_log, (project, trust, db), retry=False)
+def _going_on(*, retry: bool) -> Callable[..., None]:
+    """The command that goes on with a batch, or tries its failures again: their options are the same."""
+
+    def command(
+        run: Run,
+        concurrency: Concurrency = None,
+        max_cost: MaxCost = None,
+        alert: Alert = None,
+        progress: Form = None,
+        no_log: NoLog = False,
+        project: ProjectFolder = None,
+        trust: TrustOnce = False,
+        db: Database = None,
+    ) -> None:
+        from llmtask.batch.alerts import Alerts
+        from llmtask.batch.outputs import open_outputs
+        from llmtask.batch.start import Reports, go_on, model_of
+        from llmtask.service import read_most
+
+        alerts = Alerts(alert)
+        loaded = open_project(project, trust)
+        most = read_most(max_cost, loaded, {model_of(loaded, run)}) if max_cost else None
+        changes = {"concurrency": concurrency, "max_cost": most}
+        reports = Reports(None if no_log else usage_log(db, loaded), alerts.send)
+        started = go_on(loaded, run, changes, reports, retry=retry)
+        out = started.settings.out
+        _run(started, open_outputs(out, force=True) if out else None, alerts, progress)
+
+    return command
 
 
-@app.command()
-def retry(
-    run: Run,
-    concurrency: Concurrency = None,
-    max_cost: MaxCost = None,
-    alert: Alert = None,
-    progress: ProgressForm = None,
-    no_log: NoLog = False,
-    project: ProjectFolder = None,
-    trust: TrustOnce = False,
-    db: Database = None,
-) -> None:
-    """Ask for the failed ones again, and for them alone."""
-    changes = {"concurrency": concurrency, "alert": alert, "max_cost": max_cost}
-    _go_on(run, changes, progress, no_log, (project, trust, db), retry=True)
+app.command("resume", help="Go on with a batch that was broken off or stopped; what is done is not done again.")(
+    _going_on(retry=False)
+)
+app.command("retry", help="Ask for the failed ones again, and for them alone.")(_going_on(retry=True))
 
 
 @app.command()
@@ -204,6 +216,7 @@ def status(
 ) -> None:
     """Show how batches stand; one that another process runs, too."""
     from llmtask.batch.journal import Journal, find_journal, folder_of, run_ids
+    from llmtask.batch.start import service_of
     from llmtask.project import load_project
     from llmtask.view.batch import show_standings
 
@@ -218,7 +231,7 @@ def status(
         finally:
             journal.close()
         sql = "SELECT count(*) FROM llm_usage_logs WHERE service_id = ? AND error_class = 'unfinished'"
-        found.append((standing, int(log.query(sql, (f"batch:{standing.run_id}",))[0][0]) if log.exists else 0))
+        found.append((standing, int(log.query(sql, (service_of(standing.run_id),))[0][0]) if log.exists else 0))
     if not found:
         note("no batch yet: `llmtask batch TASK --inputs FILE.jsonl --out FILE.jsonl` begins one")
     show_standings(found, as_json=as_json)
@@ -252,7 +265,7 @@ def results(
 
     journal = Journal(find_journal(load_project(project), run))
     try:
-        outputs = open_outputs(out or "-", append=False, force=force)
+        outputs = open_outputs(out or "-", force=force)
         for block in journal.all_finished():
             outputs.write(block)
         outputs.flush()
@@ -263,38 +276,17 @@ def results(
     note(f"{standing.done:,} done, {standing.failed:,} failed, {standing.pending:,} to do", style="")
 
 
-def _go_on(
-    run: str,
-    changes: dict[str, Any],
-    progress: str | None,
-    no_log: bool,
-    place: tuple[str | None, bool, str | None],
-    *,
-    retry: bool,
-) -> None:
-    from llmtask.batch.outputs import open_outputs
-    from llmtask.batch.start import go_on, model_of
-
-    _require_form(progress)
-    folder, trust, db = place
-    loaded = open_project(folder, trust)
-    changes["max_cost"] = _amount(changes["max_cost"], loaded, model_of(loaded, run))
-    started = go_on(loaded, run, None if no_log else usage_log(db, loaded), retry=retry, changes=changes)
-    out = started.settings.out
-    _run(started, open_outputs(out, append=False, force=True) if out else None, progress)
-
-
-def _run(started: "Started", outputs: Any, progress: str | None) -> None:
+def _run(started: "Started", outputs: "Outputs | None", alerts: "Alerts", progress: FormName | None) -> None:
     from llmtask.batch.foreground import run_in_foreground
     from llmtask.view.batch import Watch, show_end
 
-    watch = Watch(started.batch, progress)  # type: ignore[arg-type]  # `_require_form` has seen it
+    watch = Watch(started.batch, progress)
     note(f"batch {started.batch.journal.run_id}", style="")
-    ended = run_in_foreground(started, outputs, watch.run)
+    ended = run_in_foreground(started, outputs, alerts, watch.run)
     watch.end()
-    for problem in started.alerts.problems:
-        note(problem)
-    show_end(started.batch, ended.standing, ended.began)
+    for problem in alerts.problems:
+        warn(problem)
+    show_end(started.batch, ended.standing, ended.seconds)
     if ended.code:
         raise typer.Exit(ended.code)
 
@@ -310,17 +302,6 @@ def _require_apart(inputs: str, out: str | None) -> None:
         raise UsageError(message)
 
 
-def _require_form(progress: str | None) -> None:
-    """Refuse a way to show progress that there is not.
-
-    Raises:
-        UsageError: There is none.
-    """
-    if progress not in (None, "bar", "plain", "json", "none"):
-        message = f"--progress {progress!r} is none of bar, plain, json, none"
-        raise UsageError(message)
-
-
 def _texts(variables: list[str]) -> dict[str, str]:
     found = {}
     for variable in variables:
@@ -330,21 +311,3 @@ def _texts(variables: list[str]) -> dict[str, str]:
             raise UsageError(message)
         found[name] = value
     return found
-
-
-def _amount(said: str | None, project: "Project", model_id: str) -> "tuple[int, Currency] | None":
-    """What --max-cost says, in nano-units and its currency; the model's where it names none."""
-    if said is None:
-        return None
-    from llmtask.money import read_amount
-
-    try:
-        nanos, currency = read_amount(said)
-    except ValueError as error:
-        message = f"--max-cost {said!r} {error}"
-        raise UsageError(message) from error
-    currency = currency or project.provider_of(model_id).currency
-    if currency is None:
-        message = f"--max-cost {said} of what? {model_id} has no price; say 2.00CNY or 0.30USD"
-        raise UsageError(message)
-    return nanos, currency

@@ -18,11 +18,10 @@ from llmtask.commands.options import (
     open_project,
     usage_log,
 )
-from llmtask.errors import AnswerInvalidError, UsageError
-from llmtask.money import Cost, read_amount
+from llmtask.errors import AnswerInvalidError
 from llmtask.project import Project
 from llmtask.providers import preload
-from llmtask.service import Decided, Plan, RunOptions, asks_quota, decide_run, execute_decided
+from llmtask.service import Decided, Plan, RunOptions, asks_quota, decide_run, execute_decided, read_most
 from llmtask.usage import Ledger, UsageLog
 from llmtask.view.console import note
 from llmtask.view.deliver import Delivery, Format, kept
@@ -173,18 +172,5 @@ def _ledger(planned: Plan, log: UsageLog | None, max_cost: str | None) -> Ledger
     Raises:
         UsageError: That is no amount, or does not say its currency where the model's price does not, either.
     """
-    most = _amount(max_cost, planned) if max_cost is not None else None
+    most = read_most(max_cost, planned.project, {planned.route.model_id}) if max_cost is not None else None
     return budgeted(planned.project, log, max_cost=most, total_s=planned.timeouts.total_s)
-
-
-def _amount(text: str, planned: Plan) -> Cost:
-    try:
-        nanos, currency = read_amount(text)
-    except ValueError as error:
-        message = f"--max-cost {text!r} {error}"
-        raise UsageError(message) from error
-    price = planned.highest_cost
-    if currency is None and price is None:
-        message = f"--max-cost {text}: {planned.route.model_id} has no price, so that no amount can hold it"
-        raise UsageError(message)
-    return Cost(nanos, currency or price.currency)  # type: ignore[union-attr]  # one of them is there

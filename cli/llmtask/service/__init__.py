@@ -4,7 +4,8 @@ from llmtask.service.asking import Asking, asking
 from llmtask.service.check import check_model
 from llmtask.service.decided import Decided, QuotaWarning, asks_quota, decide_run
 from llmtask.service.lanes import Lane, QueueState, StoppedError
-from llmtask.service.plan import Plan, Planner, RunOptions, plan, require_currency, require_price
+from llmtask.service.most import read_most, require_price
+from llmtask.service.plan import Plan, Planner, RunOptions, plan
 from llmtask.service.recovery import Ceiling, ceilings
 from llmtask.service.result import (
     Event,
@@ -58,7 +59,7 @@ __all__ = [
     "execute",
     "execute_decided",
     "plan",
-    "require_currency",
+    "read_most",
     "require_price",
     "run_streaming_task",
     "run_structured_task",

@@ -152,27 +152,6 @@ def plan(task: str, variables: Mapping[str, str], options: RunOptions, schema: t
     return Planner(task, options, schema).plan(variables)
 
 
-def require_price(decided: Plan, most: Cost) -> None:
-    """Stop where an amount cannot hold what a plan costs.
-
-    Raises:
-        UsageError: Its model has no price, or one in another currency.
-    """
-    require_currency(decided.route.model_id, decided.highest_cost, most)
-
-
-def require_currency(model_id: str, price: Cost | None, most: Cost) -> None:
-    """Stop where an amount cannot hold what a model's calls cost.
-
-    Raises:
-        UsageError: The model has no price, or one in another currency.
-    """
-    if price is None or price.currency != most.currency:
-        priced = f"is priced in {price.currency}" if price else "has no price"
-        message = f"--max-cost is in {most.currency}, and {model_id} {priced}; leave one of them out"
-        raise UsageError(message)
-
-
 class Planner:
     """Decides many runs of a task that differ in their input alone: files are read and routes are found once."""
 

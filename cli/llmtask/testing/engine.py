@@ -234,7 +234,7 @@ class Engine:
             if not self._answers.replays:
                 require_key(self._project, decided.model.provider)
                 if self._max_cost is not None:
-                    require_price(decided, self._max_cost)
+                    require_price(decided.route.model_id, self._project, self._max_cost)
             cost = decided.highest_cost
             yield Cost(cost.nanos * calls, cost.currency) if cost else None
 

@@ -1,30 +1,23 @@
 """Runs what pytest has collected of suites: the answers come in the background, pytest's items wait for their own."""
 
-import re
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, cast, get_args
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import pytest
 
-from llmtask.errors import LlmtaskError, UsageError
-from llmtask.money import NANOS, Cost, Currency
-from llmtask.prices import get_cost
+from llmtask.errors import LlmtaskError
 from llmtask.project import CONFIG, Project, load_project
+from llmtask.service import read_most
 from llmtask.testing.items import Item, Selection
 from llmtask.testing.run import ItemKey, ItemResult, Run
 from llmtask.testing.session import Options, Session
 from llmtask.testing.store import Store, store_path
-from llmtask.tokens import Tokens
 from llmtask.usage import UsageLog, place_of
 
 if TYPE_CHECKING:
     from llmtask.testing.nodes import CaseNode
-
-_AMOUNT = re.compile(r"([¥￥$€])?\s*(\d+(?:\.\d+)?)\s*([A-Za-z]{3})?")
-_SIGNS = {"¥": "CNY", "￥": "CNY", "$": "USD", "€": "EUR"}
 
 
 @dataclass(frozen=True)
@@ -164,7 +157,7 @@ class Runner:
             project = self.project_of(own[0].path)
             items = [node.item for node in own]
             said = self.settings.max_cost
-            max_cost = amount(said, project, {item.key.model_id for item in items}) if said else None
+            max_cost = read_most(said, project, {item.key.model_id for item in items}) if said else None
             options = replace(self.settings.options, most_failures=most_failures, max_cost=max_cost)
             store = Store(self.settings.results or store_path(project))
             self._stores.append(store)
@@ -184,36 +177,6 @@ class Runner:
         for store in self._stores:
             store.close()
         self._stores.clear()
-
-
-def amount(text: str, project: Project, models: Collection[str]) -> Cost:
-    """The amount that `--max-cost` names.
-
-    Args:
-        text: `2.00`, `2.00CNY`, `2 CNY`, `¥2` or `$0.30`.
-        project: Where prices stand.
-        models: The models that will be asked: an amount without a currency is in theirs.
-
-    Raises:
-        UsageError: It is no amount, or the models have no common currency.
-    """
-    found = _AMOUNT.fullmatch(text.strip())
-    if not found or Decimal(found[2]) < 0:
-        message = f"{text!r} is no amount; give 2.00, 2.00CNY or 0.30USD"
-        raise UsageError(message)
-    named = _SIGNS.get(found[1] or "") or (found[3] or "").upper()
-    if not named:
-        costs = (get_cost(model, Tokens(1, 1), project=project) for model in models)
-        priced = {cost.currency for cost in costs if cost}
-        if len(priced) != 1:
-            prices = f"are priced in {' and '.join(sorted(priced))}" if priced else "have no price"
-            message = f"--max-cost {text}: the models {prices}; say the currency: {text}CNY"
-            raise UsageError(message)
-        return Cost(int(Decimal(found[2]) * NANOS), priced.pop())
-    if named not in get_args(Currency):
-        message = f"--max-cost {text}: unknown currency {named}; say {', '.join(get_args(Currency))}"
-        raise UsageError(message)
-    return Cost(int(Decimal(found[2]) * NANOS), cast("Currency", named))
 
 
 def _nodes(session: pytest.Session) -> "list[CaseNode]":

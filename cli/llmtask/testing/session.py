@@ -1,7 +1,6 @@
 """One run of suites from its start to its record, in a thread of its own: whoever started it can wait, or not."""
 
 import asyncio
-import gc
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmtask.budgets import budgeted
+from llmtask.collecting import collecting_seldom
 from llmtask.errors import LlmtaskError, UsageError
 from llmtask.money import Cost, sums
 from llmtask.project import Project
@@ -22,7 +22,6 @@ from llmtask.testing.run import ANSWERED, ItemKey, ItemResult, Outcome, Run, Sou
 from llmtask.testing.store import Store
 from llmtask.usage import UsageLog
 
-_GC_THRESHOLDS = (20_000, 20, 50)
 _SMALL_WINDOW = 4  # calls at once where the first failure ends the run: what is in flight then is paid for in vain
 
 
@@ -168,20 +167,15 @@ class Session:
 
     def _run(self) -> None:
         """In the thread: ask everything, and leave nobody waiting."""
-        thresholds = gc.get_threshold()
-        gc.freeze()  # what is there now stays, and a chat's many small objects would be looked through too often
-        gc.set_threshold(*_GC_THRESHOLDS)
         try:
-            asyncio.run(self._ask())
+            with collecting_seldom():
+                asyncio.run(self._ask())
         except BaseException as error:  # noqa: BLE001  # whoever waits for a result raises it
             if not isinstance(error, asyncio.CancelledError):
                 self.error = error
             for future in self._results.values():
                 if not future.done():
                     future.set_exception(error)
-        finally:
-            gc.set_threshold(*thresholds)
-            gc.unfreeze()
 
     async def _ask(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -72,7 +72,7 @@ class Store(ProjectStore):
         Raises:
             ProjectError: It cannot be opened.
         """
-        super().__init__(path, _TABLES, _VERSION, "--results")
+        super().__init__(path, _TABLES, _VERSION, "move it away, or name another with --results")
 
     def begin(self, run_id: str, likeness: str, settings: Mapping[str, str], name: str | None) -> Run:
         """A new run, owned by this process.

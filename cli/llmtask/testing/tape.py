@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+from llmtask import documents
 from llmtask.errors import CallError, Failure, LlmtaskError
 from llmtask.project import Model, Project
 from llmtask.providers import Asked, Delta, Patience, Request
@@ -81,7 +82,7 @@ class NotRecordedError(LlmtaskError):
 def sound(value: Any) -> Any:
     """JSON values without what is no Unicode, such as half a surrogate pair: that stands there as an escape."""
     if isinstance(value, str):
-        return value if value.isascii() else value.encode(errors="backslashreplace").decode()
+        return documents.sound(value)
     if isinstance(value, dict):
         return {sound(key): sound(one) for key, one in value.items()}
     return [sound(one) for one in value] if isinstance(value, list | tuple) else value

@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -138,7 +139,7 @@ class UsageLog:
 
         Where the log cannot be written, the row goes to the spool; `finish` says so.
         """
-        self._keep(row.opened())
+        self._keep([row.opened()])
 
     def finish(self, row: UsageRow) -> None:
         """Close the row of a call that has ended, and take in what waits in the spool.
@@ -146,9 +147,9 @@ class UsageLog:
         Where the log cannot be written, the row goes to the spool and a UsageLogWarning says where that is; where that
         cannot be written either, the warning holds the row.
         """
-        problem = self._keep(row)
-        if problem:
-            warnings.warn(problem, UsageLogWarning, stacklevel=2)
+        problems = self._keep([row])
+        if problems:
+            warnings.warn(problems[0], UsageLogWarning, stacklevel=2)
         else:
             self.drain()
 
@@ -157,15 +158,10 @@ class UsageLog:
 
         Where the log cannot be written, they go to the spool, as `begin` and `finish` have it.
         """
-        values = [_bound(row) for row in rows]
-        try:
-            self._database.atomic(lambda connection: connection.executemany(WRITE, values), self._patience_s)
-        except UsageLogError:
-            self.close()
-            problems = [problem for row in rows if (problem := self._keep(row))]
-            if problems:
-                more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-                warnings.warn(problems[0] + more, UsageLogWarning, stacklevel=2)
+        problems = self._keep(rows)
+        if problems:
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            warnings.warn(problems[0] + more, UsageLogWarning, stacklevel=2)
         else:
             self.drain()
 
@@ -321,31 +317,41 @@ class UsageLog:
         """Close it; the next use opens it again."""
         self._database.close()
 
-    def _keep(self, row: UsageRow) -> str:
-        """Write a row to the log, or else to the spool.
+    def _keep(self, rows: Sequence[UsageRow]) -> list[str]:
+        """Write rows to the log, or else each to the spool.
 
         Returns:
-            Where it is instead, and why; empty where it is in the log.
+            Where each is instead, and why; empty where they are in the log.
         """
         try:
             with held():
-                self._write(row)
+                self._write(rows)
         except UsageLogError as error:
-            try:
-                return f"this call's row waits in {self.spool.put(row)}: {error}"
-            except OSError as spool_error:
-                reason = spool_error.strerror or type(spool_error).__name__
-                return f"this call was not logged, and its row can wait nowhere ({reason}): {text(row)}; {error}"
-        return ""
+            return [self._spooled(row, error) for row in rows]
+        return []
 
-    def _write(self, row: UsageRow) -> None:
+    def _spooled(self, row: UsageRow, error: UsageLogError) -> str:
         try:
-            self._database.run(lambda connection: self.write(connection, row), self._patience_s)
+            return f"this call's row waits in {self.spool.put(row)}: {error}"
+        except OSError as spool_error:
+            reason = spool_error.strerror or type(spool_error).__name__
+            return f"this call was not logged, and its row can wait nowhere ({reason}): {text(row)}; {error}"
+
+    def _write(self, rows: Sequence[UsageRow]) -> None:
+        work = partial(_write_all, [_bound(row) for row in rows])
+        try:  # one statement is a transaction of its own
+            write = self._database.run if len(rows) == 1 else self._database.atomic
+            write(work, self._patience_s)
         except UsageLogError:
             self._patience_s = _IMPATIENCE_S
             self.close()  # what is wrong with the file may have been put right by the next time
             raise
         self._patience_s = _PATIENCE_S
+
+
+def _write_all(values: Sequence[tuple[Any, ...]], connection: Connection) -> None:
+    for one in values:
+        connection.execute(WRITE, one)
 
 
 _values = attrgetter(*COLUMNS)  # astuple copies each value

@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
+from llmtask.batch.job import BAD_INPUT
 from llmtask.batch.journal import Standing
 from llmtask.batch.run import Batch, Progress
 from llmtask.batch.start import Estimate
@@ -82,14 +82,14 @@ def money(costs: Iterable[Cost]) -> str:
     return " and ".join(amount_text(cost.amount, cost.currency) for cost in costs)
 
 
-def show_estimate(estimate: Estimate, max_cost: Cost | None) -> None:
+def show_estimate(estimate: Estimate, count: int | None, max_cost: Cost | None) -> None:
     """Say what a batch would be, before it is one."""
-    count = f"{estimate.records:,} records" if estimate.records is not None else "records from standard input"
-    most = money(estimate.whole)
-    about = f"; at most about {most} without retries" if most else ""
+    records = f"{count:,} records" if count is not None else "records from standard input"
+    most = money(estimate.highest)
+    about = f"; about {estimate.input_tokens:,} tokens in; at most about {most} without retries" if most else ""
     free = " and calls of a model that has no price" if estimate.unpriced else ""
     cap = f"; stops at {money([max_cost])}" if max_cost else ""
-    note(f"{count}{about}{free}{cap}", style="")
+    note(f"{records}{about}{free}{cap}", style="")
     for problem in estimate.problems[:_SHOWN_PROBLEMS]:
         warn(problem)
     more = len(estimate.problems) - _SHOWN_PROBLEMS
@@ -97,9 +97,8 @@ def show_estimate(estimate: Estimate, max_cost: Cost | None) -> None:
         warn(f"and {more:,} more of the first {estimate.looked_at:,} that cannot be asked")
 
 
-def show_end(batch: Batch, standing: Standing, began: float) -> None:
+def show_end(batch: Batch, standing: Standing, seconds: float) -> None:
     """Say what came of a batch, and how it goes on."""
-    seconds = time.monotonic() - began
     failed = f", {standing.failed:,} failed" if standing.failed else ""
     note(
         f"batch {standing.run_id}: {standing.done:,} done{failed}, {standing.records:,} records, "
@@ -111,7 +110,7 @@ def show_end(batch: Batch, standing: Standing, began: float) -> None:
         note("failed: " + ", ".join(f"{count:,} {failure}" for failure, count in standing.failures.items()), style="")
     if batch.note:
         warn(f"stopped: {batch.note}; `llmtask batch resume {standing.run_id}` goes on")
-    elif standing.failed:
+    elif standing.failed > standing.failures.get(BAD_INPUT, 0):
         note(f"`llmtask batch retry {standing.run_id}` asks for the failed ones again")
     for queue in batch.queues:
         if queue.lowest < queue.most:

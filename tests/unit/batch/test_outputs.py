@@ -30,10 +30,9 @@ def names(folder: Path) -> list[str]:
 
 class TestLines:
     def test_answers_and_failures_are_lines_of_two_files(self, tmp_path: Path) -> None:
-        with open_outputs(str(tmp_path / "out.jsonl"), append=False) as outputs:
+        with open_outputs(str(tmp_path / "out.jsonl")) as outputs:
             outputs.write([("1", done('{"陈": 1.50}')), ("2", PENDING), ("3", FAILED)])
             outputs.flush()
-            assert (outputs.done_lines, outputs.failed_lines) == (1, 1)
             assert outputs.failed_path == tmp_path / "out.failed.jsonl"
         assert (tmp_path / "out.jsonl").read_text(encoding="utf-8") == '{"id": "1", "answer": {"陈": 1.50}}\n'
         assert written(tmp_path / "out.failed.jsonl") == [
@@ -41,88 +40,73 @@ class TestLines:
         ]
 
     def test_no_failure_makes_no_file(self, tmp_path: Path) -> None:
-        with open_outputs(str(tmp_path / "out.jsonl"), append=False) as outputs:
+        with open_outputs(str(tmp_path / "out.jsonl")) as outputs:
             outputs.write([("1", done())])
         assert names(tmp_path) == ["out.jsonl"]
 
     @pytest.mark.parametrize("record_id", ["a\nb", "\x00", '"', "\u2028", "陈喆", "x" * 100_000])
     def test_any_id_stays_on_its_line(self, tmp_path: Path, record_id: str) -> None:
-        with open_outputs(str(tmp_path / "out.jsonl"), append=False) as outputs:
+        with open_outputs(str(tmp_path / "out.jsonl")) as outputs:
             outputs.write([(record_id, done('{\r\n"a": 1\n}')), (record_id, FAILED)])
         (line,) = (tmp_path / "out.jsonl").read_bytes().splitlines()
         assert json.loads(line) == {"id": record_id, "answer": {"a": 1}}
         assert (tmp_path / "out.failed.jsonl").read_bytes().count(b"\n") == 1
 
     def test_half_a_surrogate_pair_is_an_escape(self, tmp_path: Path) -> None:
-        with open_outputs(str(tmp_path / "out.jsonl"), append=False) as outputs:
+        with open_outputs(str(tmp_path / "out.jsonl")) as outputs:
             outputs.write([("\ud800", done('{"a": "\ud800"}'))])
         assert (tmp_path / "out.jsonl").read_bytes() == b'{"id": "\\ud800", "answer": {"a": "\\ud800"}}\n'
 
     def test_nobody_else_may_read_them(self, tmp_path: Path) -> None:
-        with open_outputs(str(tmp_path / "out.jsonl"), append=False) as outputs:
+        with open_outputs(str(tmp_path / "out.jsonl")) as outputs:
             outputs.write([("1", done()), ("2", FAILED)])
         assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
-
-    def test_going_on_cuts_off_half_a_line_and_counts_the_whole(self, tmp_path: Path) -> None:
-        (tmp_path / "out.jsonl").write_bytes(b'{"id": "1"}\n{"id": "2"}\n{"id": "3", "ans')
-        (tmp_path / "out.failed.jsonl").write_bytes(b'{"id": ')
-        with open_outputs(str(tmp_path / "out.jsonl"), append=True) as outputs:
-            assert (outputs.done_lines, outputs.failed_lines) == (2, 0)
-            outputs.write([("3", done()), ("4", FAILED)])
-            assert (outputs.done_lines, outputs.failed_lines) == (3, 1)
-        assert [line["id"] for line in written(tmp_path / "out.jsonl")] == ["1", "2", "3"]  # type: ignore[index]
-        assert len(written(tmp_path / "out.failed.jsonl")) == 1
-
-    def test_going_on_with_nothing_begins(self, tmp_path: Path) -> None:
-        with open_outputs(str(tmp_path / "out.jsonl"), append=True) as outputs:
-            assert (outputs.done_lines, outputs.failed_lines) == (0, 0)
 
     @pytest.mark.parametrize("name", ["out.jsonl", "out.failed.jsonl"])
     def test_what_is_there_is_not_written_over_unasked(self, tmp_path: Path, name: str) -> None:
         (tmp_path / name).write_text("x\n")
         with pytest.raises(UsageError, match=r"(?s)exists.*batch resume.*--force"):
-            open_outputs(str(tmp_path / "out.jsonl"), append=False)
+            open_outputs(str(tmp_path / "out.jsonl"))
         assert (tmp_path / name).read_text() == "x\n"
 
     def test_an_empty_file_is_free(self, tmp_path: Path) -> None:
         (tmp_path / "out.jsonl").touch()
-        open_outputs(str(tmp_path / "out.jsonl"), append=False).close()
+        open_outputs(str(tmp_path / "out.jsonl")).close()
 
     def test_force_drops_what_an_earlier_run_left(self, tmp_path: Path) -> None:
         for name in ("out.jsonl", "out.failed.jsonl"):
             (tmp_path / name).write_text("x\n")
-        with open_outputs(str(tmp_path / "out.jsonl"), append=False, force=True) as outputs:
+        with open_outputs(str(tmp_path / "out.jsonl"), force=True) as outputs:
             outputs.write([("1", done())])
         assert names(tmp_path) == ["out.jsonl"]
         assert len(written(tmp_path / "out.jsonl")) == 1
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
     def test_a_full_disk_says_that_nothing_is_lost(self, tmp_path: Path) -> None:
-        with open_outputs(str(tmp_path / "out.jsonl"), append=False) as outputs:
+        with open_outputs(str(tmp_path / "out.jsonl")) as outputs:
             (tmp_path / "out.failed.jsonl").symlink_to("/dev/full")
             with pytest.raises(ProjectError, match=r"out\.failed\.jsonl.*No space left.*batch resume"):
                 outputs.write([("1", FAILED)])
 
     def test_a_pipe_is_refused_and_does_not_hang(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "out.jsonl")
-        for append in (False, True):
-            with pytest.raises(UsageError, match="no regular file"):
-                open_outputs(str(tmp_path / "out.jsonl"), append=append)
+        with pytest.raises(UsageError, match="no regular file"):
+            open_outputs(str(tmp_path / "out.jsonl"))
 
     @pytest.mark.parametrize("out", ["out.csv", "out", "none/out.jsonl", "a\x00.jsonl", "~nobody-here/x.jsonl"])
     def test_what_cannot_be_written_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
         monkeypatch.chdir(tmp_path)
         with pytest.raises(UsageError, match="--out"):
-            open_outputs(out, append=False)
+            open_outputs(out)
         assert names(tmp_path) == []
 
     def test_standard_output_gets_answers_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         piped = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
         monkeypatch.setattr(sys, "stdout", piped)
-        with open_outputs("-", append=True) as outputs:
+        with open_outputs("-") as outputs:
             outputs.write([("1", done()), ("2", FAILED)])
             outputs.flush()
-            assert (outputs.done_lines, outputs.failed_lines, outputs.failed_path) == (1, 0, None)
+            assert outputs.failed_path is None
         assert piped.buffer.getvalue() == b'{"id": "1", "answer": {"a": 1}}\n'  # type: ignore[attr-defined]
 
     def test_a_reader_that_has_left_is_no_fault(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,17 +118,16 @@ class TestLines:
             buffer = Left()
 
         monkeypatch.setattr(sys, "stdout", Piped())
-        with open_outputs("-", append=False) as outputs, pytest.raises(BrokenPipeError):
+        with open_outputs("-") as outputs, pytest.raises(BrokenPipeError):
             outputs.write([("1", done())])
 
 
 class TestFolder:
     def test_each_answer_is_a_file(self, tmp_path: Path) -> None:
-        with open_outputs(f"{tmp_path}/new/out/", append=False) as outputs:
+        with open_outputs(f"{tmp_path}/new/out/") as outputs:
             assert isinstance(outputs, FolderOutputs)
             outputs.write([("陈喆.txt", done('{"名": [1]}')), ("v1.2", done()), ("x", PENDING), ("y", FAILED)])
             outputs.flush()
-            assert outputs.done_lines == 0
         folder = tmp_path / "new" / "out"
         assert names(folder) == ["failed.jsonl", "v1.2.json", "陈喆.json"]
         assert (folder / "陈喆.json").read_text(encoding="utf-8") == '{\n  "名": [\n    1\n  ]\n}\n'
@@ -170,13 +153,13 @@ class TestFolder:
     )
     def test_no_id_leaves_the_folder(self, tmp_path: Path, record_id: str, name: str) -> None:
         folder = tmp_path / "a" / "b"
-        with open_outputs(f"{folder}/", append=False) as outputs:
+        with open_outputs(f"{folder}/") as outputs:
             outputs.write([(record_id, done())])
         assert names(folder) == [name]
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == [folder / name]
 
     def test_long_ids_are_cut_and_stay_apart(self, tmp_path: Path) -> None:
-        with open_outputs(str(tmp_path), append=False) as outputs:
+        with open_outputs(str(tmp_path)) as outputs:
             outputs.write([("喆" * 1000, done()), ("喆" * 999, done())])
         assert len(names(tmp_path)) == 2
         assert all(len(os.fsencode(name)) < 143 for name in names(tmp_path))
@@ -184,8 +167,8 @@ class TestFolder:
     def test_equal_names_get_numbers_in_order_and_again_the_same(self, tmp_path: Path) -> None:
         ids = ["a", "A", "a-2", "a/", "e\u0301", "\u00e9", "A-2"]
         seen = []
-        for append in (False, True):
-            with open_outputs(str(tmp_path), append=append) as outputs:
+        for force in (False, True):
+            with open_outputs(str(tmp_path), force=force) as outputs:
                 outputs.write([(one, done(json.dumps(number))) for number, one in enumerate(ids)])
             seen.append({name: (tmp_path / name).read_text() for name in names(tmp_path)})
         assert seen[0] == seen[1]
@@ -200,7 +183,7 @@ class TestFolder:
         }
 
     def test_many_records_of_one_name_take_no_time(self, tmp_path: Path) -> None:
-        with open_outputs(str(tmp_path), append=False) as outputs:
+        with open_outputs(str(tmp_path)) as outputs:
             outputs.write([("x", done("1"))] * 3000)
         assert len(names(tmp_path)) == 3000
 
@@ -210,14 +193,14 @@ class TestFolder:
         folder.mkdir()
         (folder / "x.json").symlink_to(tmp_path / "victim")
         (folder / ".x.json.part").symlink_to(tmp_path / "victim")
-        with open_outputs(str(folder), append=True) as outputs:
+        with open_outputs(str(folder), force=True) as outputs:
             outputs.write([("x", done())])
         assert (tmp_path / "victim").read_text() == "v"
         assert names(folder) == ["x.json"]
 
     def test_an_answer_that_cannot_be_laid_out_is_written_as_it_came(self, tmp_path: Path) -> None:
         deep = "[" * 50_000 + "]" * 50_000
-        with open_outputs(str(tmp_path), append=False) as outputs:
+        with open_outputs(str(tmp_path)) as outputs:
             outputs.write([("n", done("7" * 5000)), ("d", done(deep)), ("s", done('"\\ud800"'))])
         assert (tmp_path / "n.json").read_text() == "7" * 5000 + "\n"
         assert (tmp_path / "d.json").read_text() == deep + "\n"
@@ -227,20 +210,18 @@ class TestFolder:
         (tmp_path / "own.json").write_text("o")
         (tmp_path / "failed.jsonl").write_text("{}\n")
         with pytest.raises(UsageError, match=r"is not empty.*batch resume.*--force"):
-            open_outputs(str(tmp_path), append=False)
-        with open_outputs(str(tmp_path), append=True) as outputs:
-            assert outputs.failed_lines == 1
-        with open_outputs(str(tmp_path), append=False, force=True) as outputs:
+            open_outputs(str(tmp_path))
+        with open_outputs(str(tmp_path), force=True) as outputs:
             outputs.write([("x", done())])
         assert names(tmp_path) == ["own.json", "x.json"]
 
     def test_a_file_in_the_folder_s_place_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "out").write_text("x")
         with pytest.raises(UsageError, match="--out"):
-            open_outputs(f"{tmp_path}/out/", append=False)
+            open_outputs(f"{tmp_path}/out/")
 
     def test_a_folder_that_goes_away_says_that_nothing_is_lost(self, tmp_path: Path) -> None:
-        with open_outputs(f"{tmp_path}/out/", append=False) as outputs:
+        with open_outputs(f"{tmp_path}/out/") as outputs:
             (tmp_path / "out").rmdir()
             with pytest.raises(ProjectError, match="nothing is lost"):
                 outputs.write([("x", done())])

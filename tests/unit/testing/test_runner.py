@@ -7,10 +7,10 @@ import pytest
 from llmtask.errors import UsageError
 from llmtask.money import Cost
 from llmtask.project import Project
+from llmtask.service import read_most
 from llmtask.testing.items import Selection, items_of
 from llmtask.testing.outputs import Outputs
 from llmtask.testing.run import ItemKey, ItemResult, Outcome, Sample
-from llmtask.testing.runner import amount
 from llmtask.testing.session import Options
 from llmtask.testing.suite import load_suite
 from llmtask.testing.words import failure_text, properties
@@ -46,13 +46,13 @@ cases:
 def test_an_amount_is_exact_and_in_the_models_currency_where_it_names_none(
     starter: Project, text: str, cost: Cost
 ) -> None:
-    assert amount(text, starter, {"deepseek-chat", "glm-4.5-flash"}) == cost
+    assert read_most(text, starter, {"deepseek-chat", "glm-4.5-flash"}) == cost
 
 
 @pytest.mark.parametrize("text", ["", "much", "-1", "1,000", "1e3", "2 GBP", "nan", "inf", "1.2.3", "CNY"])
 def test_what_is_no_amount_is_refused(starter: Project, text: str) -> None:
     with pytest.raises(UsageError, match=r"no amount|unknown currency"):
-        amount(text, starter, {"deepseek-chat"})
+        read_most(text, starter, {"deepseek-chat"})
 
 
 def test_models_of_several_currencies_or_none_ask_for_one(project: MakeProject) -> None:
@@ -61,9 +61,9 @@ def test_models_of_several_currencies_or_none_ask_for_one(project: MakeProject) 
         "models: {dollar: {provider: other, name: d, context: 1000, price: deepseek-flash}}\n"
     )
     with pytest.raises(UsageError, match="are priced in CNY and USD; say the currency: 2CNY"):
-        amount("2", mixed, {"deepseek-chat", "dollar"})
+        read_most("2", mixed, {"deepseek-chat", "dollar"})
     with pytest.raises(UsageError, match="have no price"):
-        amount("2", mixed, {"other/x"})
+        read_most("2", mixed, {"other/x"})
 
 
 @pytest.fixture
