@@ -1,6 +1,8 @@
 """Reads what a user gives: text in whatever encoding it comes, or an image."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +90,18 @@ def decode(data: bytes, label: str) -> Text:
         return Text(data.decode("utf-8"), "utf-8")
     except UnicodeDecodeError:
         return _guessed(data, label)
+
+
+@contextmanager
+def any_length(most: int) -> Iterator[None]:
+    """The csv module takes no cell beyond 131,072 characters unless it is told to, and a resume may be longer."""
+    import csv  # only who reads tables needs it
+
+    before = csv.field_size_limit(max(most, 1))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def sound(text: str) -> str:

@@ -424,6 +424,21 @@ def test_a_changed_prompt_is_another_batch(site: Site, deepseek: VendorServer) -
     assert "has changed" in refused.stderr
 
 
+def test_a_batch_is_gone_on_with_from_any_folder_and_its_journal_holds_no_command(
+    site: Site, deepseek: VendorServer, tmp_path: Path
+) -> None:
+    answered(deepseek, lambda _: Reply(status=402))
+    site.write(5)
+    argv = site.argv("job_match", "-i", "in.jsonl", "-o", "out.jsonl", "--alert", "true never")
+    here = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert here.returncode == 5, here.stderr
+    journal = folder_of(site.project) / f"{site.run_id}.db"
+    assert b"never" not in journal.read_bytes()
+    answered(deepseek, answer)
+    site.run(*site.argv("resume", "latest"))
+    site.require_whole(5)
+
+
 def test_an_alert_tells_how_it_ended(site: Site, deepseek: VendorServer, tmp_path: Path) -> None:
     answered(deepseek, answer)
     site.write(3)

@@ -1,19 +1,19 @@
 """Reads what a batch is given, a record at a time: lines of JSON, rows of a CSV file, the files of a folder."""
 
 import codecs
-import csv
-import io
 import json
 import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from llmtask.batch.job import Inputs, Record
-from llmtask.documents import Image, decode, read_document, sound
+from llmtask.batch.reading import MOST_BYTES, SHOWN_CHARACTERS, opened, reading, shown_name
+from llmtask.batch.table import ID, ODD, columns, rows
+from llmtask.documents import Image, read_document, sound
 from llmtask.errors import UsageError, did_you_mean
 from llmtask.prompts import PromptFile
 
@@ -22,19 +22,10 @@ STDIN = "-"
 
 _JSONL = (".jsonl", ".ndjson")
 _CSV = ".csv"
-_ID = "id"
 _FILE = "file"
-_MOST_BYTES = 64 * 1024 * 1024  # of a line or a cell: what a document may have at most
 _BLOCK_BYTES = 2**20
-_HEAD_BYTES = 64 * 1024
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_ENCODINGS = ("utf-8", "utf-16", "utf-32", "gb18030")
-_MARK_ODD = "llmtask.mark_odd"
-_ODD = "\udcff"  # half a surrogate pair: no text that was decoded has it of its own
-_SHOWN_CHARACTERS = 60
 _EXAMPLE = 'a line is a JSON object such as {"resume": "..."}'
-
-codecs.register_error(_MARK_ODD, lambda error: (_ODD, getattr(error, "end", 0)))
 
 
 def open_records(source: str, prompt: PromptFile, base: Mapping[str, str] | None = None) -> Iterator[Record]:
@@ -64,9 +55,9 @@ def open_records(source: str, prompt: PromptFile, base: Mapping[str, str] | None
         return _documents(path, _Maker(prompt, texts, path.absolute()))
     maker = _Maker(prompt, texts, path.parent.absolute())
     if path.suffix.lower() == _CSV:
-        return _row_records(path, _columns(path, prompt), maker)
+        return _row_records(path, columns(path, prompt), maker)
     _refuse_utf16(path)
-    return _json_records(lambda: _file(path), repr(source), maker)
+    return _json_records(lambda: opened(path), repr(source), maker)
 
 
 def count_records(source: str) -> int | None:
@@ -81,9 +72,9 @@ def count_records(source: str) -> int | None:
     if path.is_dir():
         return len(_names(path))
     if path.suffix.lower() == _CSV:
-        return max(sum(1 for _, row in _rows(path) if row is None or any(row)) - 1, 0)
+        return max(sum(1 for _, row in rows(path) if row is None or any(row)) - 1, 0)
     lines, last = 0, b"\n"
-    with _reading(repr(source)), path.open("rb", buffering=0) as file:
+    with reading(repr(source)), path.open("rb", buffering=0) as file:
         while block := file.read(_BLOCK_BYTES):
             lines, last = lines + block.count(b"\n"), block[-1:]
     return lines + (last != b"\n")
@@ -130,7 +121,7 @@ class _Maker:
                 raise _BadRecordError(message)
             values: dict[str, Any] = {name: cell for name, cell in zip(names, row, strict=True) if cell.strip()}
             own_id = self._take_id(values)
-            if any(_ODD in cell for cell in row):
+            if any(ODD in cell for cell in row):
                 message = "it holds bytes that are no text in the file's encoding; save the file as `CSV UTF-8`"
                 raise _BadRecordError(message)
             return Record(own_id or str(number), self._inputs(values))
@@ -146,7 +137,7 @@ class _Maker:
 
     def _values(self, line: bytes | None) -> dict[str, Any]:
         if line is None:
-            message = f"it is longer than {_MOST_BYTES // 2**20} MiB, which no model reads; split it"
+            message = f"it is longer than {MOST_BYTES // 2**20} MiB, which no model reads; split it"
             raise _BadRecordError(message)
         value = _parsed(line)
         if isinstance(value, dict):
@@ -163,9 +154,9 @@ class _Maker:
 
     def _take_id(self, values: dict[str, Any]) -> str | None:
         """The record's own id, no longer among its values."""
-        if _ID in self.prompt.variables:
+        if ID in self.prompt.variables:
             return None
-        own_id = values.pop(_ID, None)
+        own_id = values.pop(ID, None)
         if own_id is None or isinstance(own_id, str):
             return sound(str(own_id)) if own_id and own_id.strip() else None
         message = "its id is neither a text nor a number; give one of these, or leave it out"
@@ -176,7 +167,7 @@ class _Maker:
         texts, images = dict(self.base), []
         for name, value in values.items():
             if name not in known:
-                message = f"the task has no variable {_shown(name)}{did_you_mean(name[:_SHOWN_CHARACTERS], known)}"
+                message = f"the task has no variable {shown_name(name)}{did_you_mean(name[:SHOWN_CHARACTERS], known)}"
                 raise _BadRecordError(message)
             given = self._given(name, value)
             if isinstance(given, Image):
@@ -225,7 +216,7 @@ class _Maker:
 def _json_records(
     opened: Callable[[], AbstractContextManager[BinaryIO]], label: str, maker: _Maker
 ) -> Iterator[Record]:
-    with _reading(label), opened() as file:
+    with reading(label), opened() as file:
         for number, line in enumerate(_lines(file), start=1):
             if line is None or line.strip():
                 yield maker.of_line(number, line)
@@ -233,14 +224,14 @@ def _json_records(
 
 def _lines(file: BinaryIO) -> Iterator[bytes | None]:
     """Each line without the byte order mark of the first; None for one that would fill the memory."""
-    first = file.readline(_MOST_BYTES + 1).removeprefix(codecs.BOM_UTF8)
-    line = first or file.readline(_MOST_BYTES + 1)
+    first = file.readline(MOST_BYTES + 1).removeprefix(codecs.BOM_UTF8)
+    line = first or file.readline(MOST_BYTES + 1)
     while line:
-        is_whole = len(line) <= _MOST_BYTES
+        is_whole = len(line) <= MOST_BYTES
         yield line if is_whole else None
         while not is_whole and line and not line.endswith(b"\n"):
             line = file.readline(_BLOCK_BYTES)
-        line = file.readline(_MOST_BYTES + 1)
+        line = file.readline(MOST_BYTES + 1)
 
 
 def _parsed(line: bytes) -> Any:
@@ -265,7 +256,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in pairs:
         if key in values:
-            message = f"key {_shown(key)} stands there twice; keep one"
+            message = f"key {shown_name(key)} stands there twice; keep one"
             raise _BadRecordError(message)
         values[key] = value
     return values
@@ -293,107 +284,12 @@ def _written(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _shown(name: str) -> str:
-    return repr(name) if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]!r}..."
-
-
 def _row_records(path: Path, names: Sequence[str], maker: _Maker) -> Iterator[Record]:
-    rows = _rows(path)
-    header = next((number for number, row in rows if row is None or any(row)), 0)
-    for number, row in rows:
+    numbered = rows(path)
+    header = next((number for number, row in numbered if row is None or any(row)), 0)
+    for number, row in numbered:
         if row is None or any(cell.strip() for cell in row):  # spreadsheets write rows of commas below a table
             yield maker.of_row(number - header, names, row)
-
-
-def _columns(path: Path, prompt: PromptFile) -> list[str]:
-    """What the header of a CSV file names; nothing where the file is empty.
-
-    Raises:
-        UsageError: It names what the prompt does not have, or something twice.
-    """
-    label = repr(str(path))
-    row = next((row for _, row in _rows(path) if row is None or any(row)), [])
-    if row is None:
-        message = f"{label}: the header is not valid CSV; its first row names the variables, with commas between"
-        raise UsageError(message)
-    if len(row) == 1 and any(mark in row[0] for mark in ";\t|"):
-        message = (
-            f"{label}: there is one column, {_shown(row[0])}; columns are told apart by commas: save it as `CSV UTF-8`"
-        )
-        raise UsageError(message)
-    names = [name.strip() for name in row]
-    known = [*prompt.variables, *([] if _ID in prompt.variables else [_ID])]
-    for position, name in enumerate(names, start=1):
-        if name not in known:
-            close = did_you_mean(name[:_SHOWN_CHARACTERS], known)
-            what = (
-                f"unknown column {_shown(name)}{close}" if name else f"column {position} has no name; name or delete it"
-            )
-            message = f"{label}: {what}"
-            raise UsageError(message)
-        if name in names[: position - 1]:
-            message = f"{label}: there are two columns {name!r}; keep one"
-            raise UsageError(message)
-    return names
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str] | None]]:
-    """Each row with its number from 1, the header included; None for one that is no CSV."""
-    encoding = _encoding(path)
-    with _reading(repr(str(path))), _file(path) as file:
-        lines = io.TextIOWrapper(file, encoding=encoding, errors=_MARK_ODD, newline="")
-        reader, number = csv.reader(lines, strict=True), 0
-        while True:
-            number += 1
-            try:
-                with _any_length():
-                    row = next(reader, None)
-            except csv.Error as error:
-                yield number, None
-                if "field limit" in str(error):
-                    return  # in the middle of an open quote: what follows could only be misread
-                continue
-            if row is None:
-                return
-            yield number, row
-
-
-@contextmanager
-def _any_length() -> Iterator[None]:
-    """The csv module takes no cell beyond 131,072 characters unless it is told to, and a resume may be longer."""
-    before = csv.field_size_limit(_MOST_BYTES)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
-def _encoding(path: Path) -> str:
-    """The encoding of a CSV file: UTF-8, or what Excel writes: GB18030 in China, UTF-16 as "Unicode text".
-
-    Raises:
-        UsageError: It is in another, or is no text.
-    """
-    label = repr(str(path))
-    with _reading(label), _file(path) as file:
-        head = file.read(_HEAD_BYTES)
-        for mark in _UTF16:
-            if head.startswith(mark):
-                return "utf-16"
-        decode(_whole(head), label)
-        while len(head) == _HEAD_BYTES and head.isascii():  # says nothing yet of what the rest is in
-            head = file.read(_HEAD_BYTES)
-    encoding = decode(_whole(head), label).encoding
-    if encoding not in _ENCODINGS:
-        message = f"{label} is not UTF-8 (it looks like {encoding}); save it as `CSV UTF-8`"
-        raise UsageError(message)
-    return "utf-8-sig" if encoding == "utf-8" else encoding
-
-
-def _whole(head: bytes) -> bytes:
-    """The beginning of a file up to where no character is cut: neither UTF-8 nor GB18030 has these bytes in others."""
-    end = max(head.rfind(b"\n"), head.rfind(b",")) + 1
-    return head[:end] if end and len(head) == _HEAD_BYTES else head
 
 
 def _documents(folder: Path, maker: _Maker) -> Iterator[Record]:
@@ -411,7 +307,7 @@ def _documents(folder: Path, maker: _Maker) -> Iterator[Record]:
 
 def _names(folder: Path) -> list[str]:
     """The regular files of a folder, sorted; whatever else there is would hang or go round in circles."""
-    with _reading(repr(str(folder))):
+    with reading(repr(str(folder))):
         names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     return [name for name in names if _is_regular(folder / name)]
 
@@ -452,14 +348,10 @@ def _path(source: str) -> Path:
 def _refuse_utf16(path: Path) -> None:
     """Every line of such a file would fail; better the file does, before anything is asked."""
     label = repr(str(path))
-    with _reading(label), _file(path) as file:
+    with reading(label), opened(path) as file:
         if file.read(2) in _UTF16:
             message = f"{label} is UTF-16; lines of JSON are UTF-8: save it as UTF-8"
             raise UsageError(message)
-
-
-def _file(path: Path) -> BinaryIO:
-    return path.open("rb")
 
 
 def _stdin() -> BinaryIO:
@@ -470,13 +362,3 @@ def _stdin() -> BinaryIO:
         return open(sys.stdin.fileno(), "rb", closefd=False)  # it is no path
     except OSError:  # it is no file, as in tests
         return sys.stdin.buffer
-
-
-@contextmanager
-def _reading(label: str) -> Iterator[None]:
-    """What cannot be opened or breaks off is the user's to mend."""
-    try:
-        yield
-    except OSError as error:
-        message = f"{label} cannot be read ({error.strerror or error}); see to it and start again"
-        raise UsageError(message) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmtask.batch import inputs
+from llmtask.batch import table as table_module
 from llmtask.batch.inputs import count_records, open_records
 from llmtask.batch.job import Record
 from llmtask.errors import UsageError
@@ -145,7 +146,7 @@ class TestLines:
     def test_a_line_that_would_fill_the_memory_fails_alone(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(inputs, "_MOST_BYTES", 100)
+        monkeypatch.setattr(inputs, "MOST_BYTES", 100)
         monkeypatch.setattr(inputs, "_BLOCK_BYTES", 7)
         found = lines(tmp_path, b'{"resume": "' + b"a" * 1000 + b'"}\n"b"\n' + b"c" * 500)
         assert [one.problem is None for one in found] == [False, True, False]
@@ -244,7 +245,7 @@ class TestRows:
         assert "not valid CSV" in problem(found[2])
 
     def test_a_quote_that_swallows_the_file_ends_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(inputs, "_MOST_BYTES", 100)
+        monkeypatch.setattr(table_module, "MOST_BYTES", 100)
         found = table(tmp_path, b'resume\na\n"b\n' + b"c\n" * 200)
         assert [one.problem is None for one in found] == [True, False]
 

@@ -4,14 +4,13 @@ import csv
 import io
 import re
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from llmtask.documents import decode
+from llmtask.documents import any_length, decode
 from llmtask.errors import UsageError, did_you_mean
 from llmtask.project.yaml_file import ValuePath
 from llmtask.testing.checks import Check
@@ -182,7 +181,7 @@ class _Header:
 def _rows(data: bytes, path: Path) -> Iterator[tuple[int, int, list[str]]]:
     """Each row with its number, as a spreadsheet counts, and the line on which it begins."""
     lines = io.TextIOWrapper(io.BytesIO(data), encoding=_encoding(data, path), newline="")
-    with _any_length(len(data)):
+    with any_length(len(data)):
         reader = csv.reader(lines, strict=True)
         begin, number = 1, 0
         try:
@@ -193,16 +192,6 @@ def _rows(data: bytes, path: Path) -> Iterator[tuple[int, int, list[str]]]:
         except csv.Error as error:
             quoted = "; a quote that opens here is not closed" if "end of data" in str(error) else ""
             raise line_error(path, begin, f"the row is not valid CSV ({error}){quoted}") from error
-
-
-@contextmanager
-def _any_length(most: int) -> Iterator[None]:
-    """The csv module takes no cell beyond 131,072 characters unless it is told to, and a resume may be longer."""
-    before = csv.field_size_limit(max(most, 1))
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
 
 
 def _encoding(data: bytes, path: Path) -> str:
