@@ -88,7 +88,7 @@ def test_places_are_given_up_to_the_limit_and_a_stop_wakes_who_waits() -> None:
         with pytest.raises(StoppedError, match="no balance"):
             await fourth
         with pytest.raises(StoppedError):
-            await lane.pace(1)
+            await lane.pace(lambda: 1)
 
     run(work())
 

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from llmtask.batch.job import Job, Outcome, State
 from llmtask.batch.lanes import Lanes
@@ -72,10 +73,10 @@ class EmbeddedBroker:
         await self._work.open(self._project.model(self._plans.planner.route.model_id))
 
     def room(self, queue_id: str) -> int:
-        """As many may wait as twice those that can be in flight."""
-        if self._stopping:
-            return 0
-        return 2 * self._lanes.queue(queue_id).most - len(self._waiting.get(queue_id, ()))
+        """Twice as many may wait as can be in flight; more are taken when half of them are gone, not one by one."""
+        most = self._lanes.queue(queue_id).most
+        room = 2 * most - len(self._waiting.get(queue_id, ()))
+        return room if room >= most and not self._stopping else 0
 
     async def put(self, jobs: Sequence[Job]) -> None:
         """Take jobs."""
@@ -162,7 +163,8 @@ class EmbeddedBroker:
                 continue
             self._held[job.key] = lane
             try:
-                return Place(lane, await lane.pace(estimate(job.inputs, self._project.config.defaults.token_estimate)))
+                rate = self._project.config.defaults.token_estimate
+                return Place(lane, await lane.pace(partial(estimate, job.inputs, rate)))
             except StoppedError:
                 self._leave(job.key)
         return None

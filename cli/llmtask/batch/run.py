@@ -18,6 +18,7 @@ from llmtask.money import Cost, sums
 from llmtask.service.lanes import QueueState
 
 _BLOCK = 500  # records that are written down, or written out, together
+_GATHERING_S = 0.2  # for which answers gather until they are written out: a sync of the disk for each would cost more
 _RECENT_S = 30.0
 
 Told: TypeAlias = list[tuple[str, Outcome]]
@@ -305,6 +306,8 @@ class Batch:
                 return
             else:
                 await self._finished.wait()
+            if len(found) < _BLOCK and not self._is_over:
+                await asyncio.sleep(_GATHERING_S)
 
 
 def _first(errors: BaseExceptionGroup) -> BaseException:

@@ -1,9 +1,10 @@
 """Does one job: a run of its task, each call in its turn."""
 
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from llmtask.batch.job import Inputs, Job, Outcome, State
@@ -200,12 +201,12 @@ class _Lines:
         """The line to a model."""
         return _Line(self, self.chats.open(project, model), project)
 
-    async def turn(self, stack: AsyncExitStack, tokens: int) -> list[Taken]:
+    async def turn(self, stack: AsyncExitStack, count: Callable[[], int]) -> list[Taken]:
         """Wait for the turn of the call whose row waits.
 
         Args:
             stack: Gives up the places that it takes beside the job's own.
-            tokens: About how many go in.
+            count: About how many tokens go in.
 
         Raises:
             StoppedError: A lane takes no more.
@@ -222,7 +223,7 @@ class _Lines:
             if lane is own and taken is not None:
                 self.place, entry = Place(own), taken
             else:
-                entry = await lane.pace(tokens)
+                entry = await lane.pace(count)
             found.append((lane, entry))
         await self.calls.open()
         return found
@@ -238,9 +239,9 @@ class _Line:
         return self._inner.ask(request, patience, live=live)
 
     async def aask(self, request: Request, patience: Patience, *, live: bool) -> AsyncGenerator[Delta]:
-        tokens = estimate_all(request.texts, self._project.config.defaults.token_estimate)
+        count = partial(estimate_all, request.texts, self._project.config.defaults.token_estimate)
         async with AsyncExitStack() as stack:
-            taken = await self._lines.turn(stack, tokens)
+            taken = await self._lines.turn(stack, count)
             begun = time.monotonic()
             counted: Tokens | None = None
             try:

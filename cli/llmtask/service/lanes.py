@@ -66,6 +66,11 @@ class Rate:
         self._taken: deque[list[float]] = deque()
         self._sum = 0.0
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is anything to count."""
+        return self._most is not None
+
     def wait_s(self, amount: float) -> float:
         """Seconds until there is room; what is larger than a minute's worth goes through when all else is past."""
         if self._most is None:
@@ -192,8 +197,11 @@ class Lane:
         self._active -= 1
         self._changed.set()
 
-    async def pace(self, tokens: int) -> list[float]:
-        """Wait until a call with so many tokens fits into the minute, and until no pause is on; it is counted then.
+    async def pace(self, count: Callable[[], int]) -> list[float]:
+        """Wait until a call fits into the minute, and until no pause is on; it is counted then.
+
+        Args:
+            count: About how many tokens it uses; asked where there is a limit on them.
 
         Returns:
             What `settle` takes.
@@ -201,6 +209,7 @@ class Lane:
         Raises:
             StoppedError: It takes no more.
         """
+        tokens = count() if self._tokens.is_limited else 0
         while True:
             if self.stopped:
                 raise StoppedError(self.stopped)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, TypedDict
 
 from pydantic import BaseModel
@@ -179,6 +179,13 @@ class Planner:
         self._schema = schema or load_schema(project, self._task)
         self._fields = json_schema(self._schema)
 
+    @cached_property
+    def _unusable(self) -> Mapping[str, str]:
+        """Fallbacks that can take no run over, whatever its input: the model's id -> why."""
+        routes = [*self._others, *([self._free] if self._free else [])]
+        whys = {one.model_id: _why_unusable(self._project, one.model_id, bool(self._images)) for one in routes}
+        return {name: why for name, why in whys.items() if why}
+
     @property
     def route(self) -> Route:
         """Where its runs go first."""
@@ -203,12 +210,14 @@ class Planner:
             UsageError: A variable is missing or unknown, or the input is too long for the model.
             ProjectError: A template is wrong.
         """
-        first = self._candidate(self._route, variables)
+        rendered = self._prompt.render(variables, frozenset(image.name for image in self._images))
+        candidate = partial(self._candidate, variables=variables, rendered=rendered)
+        first = candidate(self._route)
         if first.input_tokens > first.room:
             raise UsageError(_too_long(first))
-        others = [self._candidate(other, variables) for other in self._others]
-        free = self._candidate(self._free, variables) if self._free else None
-        unfit = {one.route.model_id: why for one in (*others, free) if one and (why := _why_not(self._project, one))}
+        others = [candidate(other) for other in self._others if other.model_id not in self._unusable]
+        free = candidate(self._free) if self._free and self._free.model_id not in self._unusable else None
+        unfit = {one.route.model_id: why for one in (*others, free) if one and (why := _why_unfit(one))}
         return Plan(
             project=self._project,
             task=self._task,
@@ -218,16 +227,18 @@ class Planner:
             candidates=(first, *(one for one in others if one.route.model_id not in unfit)),
             timeouts=self._timeouts,
             free=free if free and free.route.model_id not in unfit else None,
-            skipped=unfit,
+            skipped={**self._unusable, **unfit},
             user_id=self._options.get("user_id"),
             service_id=self._options.get("service_id"),
             is_strict=self._options.get("strict", False),
             prompt_version=self._options.get("prompt_version"),
         )
 
-    def _candidate(self, route: Route, variables: Mapping[str, str]) -> Candidate:
+    def _candidate(self, route: Route, variables: Mapping[str, str], rendered: tuple[str, str]) -> Candidate:
         model = self._project.model(route.model_id)
-        request = _request(self._prompt, variables, self._images, model, self._fields)
+        system, user = rendered
+        instruction = _instruction(self._prompt, model, self._fields)
+        request = Request(_joined(system, instruction), user, self._fields, self._images, documents=dict(variables))
         going_in = estimate_all(request.texts, self._rate) + _IMAGE_TOKENS * len(self._images)
         return Candidate(route, model, request, going_in)
 
@@ -269,30 +280,30 @@ def _free_route(project: Project, task: str, route: Route, options: RunOptions, 
     return Router(project).route_task(task, False, has_image=has_image)
 
 
-def _why_not(project: Project, candidate: Candidate) -> str | None:
-    """Why a fallback cannot take the run over; None where it can."""
-    if candidate.request.images and not candidate.model.vision:
+def _why_unusable(project: Project, model_id: str, has_image: bool) -> str | None:
+    """Why a model cannot take runs over; None where it can."""
+    model = project.model(model_id)
+    if has_image and not model.vision:
         return "takes no images"
-    if candidate.input_tokens > candidate.room:
-        return "the input is too long for it"
     try:
-        require_key(project, candidate.model.provider)
+        require_key(project, model.provider)
     except KeyMissingError:
-        return f"no key for {candidate.model.provider}"
+        return f"no key for {model.provider}"
     except UntrustedError:
         return "the project is not trusted"
     return None
 
 
-def _request(
-    prompt: Prompt, variables: Mapping[str, str], images: tuple[Image, ...], model: Model, schema: dict[str, Any]
-) -> Request:
-    system, user = prompt.render(variables, frozenset(image.name for image in images))
+def _why_unfit(candidate: Candidate) -> str | None:
+    """Why it cannot take over this run; None where it can."""
+    return "the input is too long for it" if candidate.input_tokens > candidate.room else None
+
+
+def _instruction(prompt: Prompt, model: Model, schema: dict[str, Any]) -> str:
+    """What holds the model to the schema, in words."""
     if model.structured in ("tool", "tool_auto"):
-        instruction = prompt.tool_instruction(TOOL_NAME)
-    else:
-        instruction = prompt.json_instruction(*_shown(id(schema), schema))
-    return Request(_joined(system, instruction), user, schema, images, documents=dict(variables))
+        return prompt.tool_instruction(TOOL_NAME)
+    return prompt.json_instruction(*_shown(id(schema), schema))
 
 
 _shown_schemas: dict[int, tuple[dict[str, Any], tuple[str, str]]] = {}
