@@ -171,8 +171,8 @@ class Batch:
         Raises:
             LlmtaskError: It cannot go on; what came until then is in the journal.
         """
-        await self.broker.open()
         try:
+            await self.broker.open()
             async with asyncio.TaskGroup() as group:
                 collecting = group.create_task(self._collect(tell))
                 if ordered is not None:
@@ -244,6 +244,8 @@ class Batch:
         while True:
             self._more.clear()
             is_read = reading.done() or self.note is not None  # who stops does not wait for more input
+            if reading.done():  # now it is known exactly, where it is known at all
+                self.progress.records = self.progress.read
             fed = 0
             for queue_id in list(self._cursors):
                 fed += await self._feed_queue(queue_id)
