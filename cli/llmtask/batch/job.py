@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 
@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from llmtask.documents import Image
 from llmtask.errors import Failure
-from llmtask.money import Cost
+from llmtask.money import Cost, sums
 from llmtask.tokens import Tokens
 
 BAD_INPUT = "bad_input"
@@ -115,6 +115,20 @@ class Outcome:
     calls: int = 0
     """Model calls that were made, failed ones included."""
     latency_ms: int = 0
+
+    def after(self, before: "Outcome | None") -> "Outcome":
+        """With what an earlier try of the same job has used."""
+        if before is None:
+            return self
+        return replace(
+            self,
+            model_id=self.model_id or before.model_id,
+            tokens=before.tokens + self.tokens,
+            costs=sums((*before.costs, *self.costs)),
+            unpriced_calls=before.unpriced_calls + self.unpriced_calls,
+            calls=before.calls + self.calls,
+            latency_ms=before.latency_ms + self.latency_ms,
+        )
 
     def to_json(self) -> str:
         """As JSON."""
