@@ -1,14 +1,18 @@
-"""Batches at speed: `llmtask batch` against a bare asyncio loop over the same client class; memory and resume.
+"""Batches at speed: `llmtask batch` against a bare asyncio loop over the same client class; memory and resume; workers.
 
-python bench/batch.py [--rounds N] [--only speed|long]... [--lines N]
+python bench/batch.py [--rounds N] [--only speed|long|engine]... [--lines N]
 
 Speed: whole processes, interleaved, medians; what further calls cost is the difference of two sizes, so that neither's
 start counts. Long: an input of so many lines is read into the journal while calls hang; the peak of memory is compared
 with that of 1,000 lines. Then it is killed, and resumed: seconds until its first call, the start of Python included.
+
+Engine: the same jobs done by one worker and by two, by way of a Redis server of the bench's own, and in one process; of
+CPU, all of llmtask's processes together count. Needs `redis-server` or `valkey-server`, and the extra `queue`.
 """
 
 import argparse
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -16,12 +20,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from suites import ANSWER_S, PEERS, Bench, Command, Measured, Vendor, median, resume
+from suites import ANSWER_S, PEERS, ROOT, Bench, Command, Measured, Vendor, median, resume
+
+sys.path.insert(0, str(ROOT))
+
+from tests.redis.server import Server as Broker  # after the path
+from tests.redis.server import program
 
 CONCURRENCY = 200
 SIZES = (500, 2_500)
+AT_ONCE = 8
+"""Calls at once of a worker: so few that neither the vendor nor a machine of two cores is the limit."""
+ENGINE_SIZES = (100, 700)
 
 
 def inputs(bench: Bench, count: int) -> Path:
@@ -135,11 +148,72 @@ def _started(bench: Bench, arguments: Sequence[str]) -> "subprocess.Popen[bytes]
     return subprocess.Popen(argv, env=bench.env, cwd=bench.folder, stdin=quiet, stdout=quiet, stderr=quiet)
 
 
+@dataclass(frozen=True)
+class Engine:
+    """A queue whose jobs are done by so many workers; by the process of the batch, where there are none."""
+
+    bench: Bench
+    broker: Broker
+
+    def measured(self, count: int, workers: int) -> Measured:
+        """So many jobs: seconds from the first call to the last row, and CPU of all processes."""
+        bench = self.bench
+        bench.vendor.answer_after(ANSWER_S)
+        argv = [sys.executable, "-m", "llmtask", "worker", "--broker", self.broker.url]
+        argv += ["--queues", "q_deepseek_chat", "--concurrency", str(AT_ONCE)]
+        quiet = subprocess.DEVNULL
+        started = [subprocess.Popen(argv, env=bench.env, cwd=bench.folder, stderr=quiet) for _ in range(workers)]
+        time.sleep(3 if workers else 0)
+        begun = [_cpu_s(worker.pid) for worker in started]
+        out = bench.folder / "engine.jsonl"
+        argv = [sys.executable, "-m", "llmtask", "batch", "job_match", "--inputs", str(inputs(bench, count))]
+        argv += ["--out", str(out), "--force", "--locale", "en", "--progress", "none"]
+        argv += ["--broker", self.broker.url] if workers else ["--concurrency", str(AT_ONCE)]
+        one = bench.measured(Command(argv, rf"(?m): {count:,} done, ", count, ANSWER_S))
+        cpu_s = sum(_cpu_s(worker.pid) - before for worker, before in zip(started, begun, strict=True))
+        for worker in started:
+            worker.terminate()
+        for worker in started:
+            worker.wait()
+        return Measured(one.s, one.cpu_s + cpu_s, one.mb)
+
+
+def engine(bench: Bench, rounds: int) -> None:
+    """Calls a second of one worker and of two, and what carrying a job costs."""
+    found = program()
+    if found is None:
+        sys.exit("the engine needs redis-server or valkey-server")
+    broker = Broker(found, bench.folder / "redis")
+    measured: dict[tuple[int, int], list[Measured]] = {}
+    try:
+        measure = Engine(bench, broker).measured
+        for _ in range(rounds):
+            for workers in (0, 1, 2):
+                for size in ENGINE_SIZES:
+                    measured.setdefault((workers, size), []).append(measure(size, workers))
+    finally:
+        broker.kill()
+    calls = ENGINE_SIZES[1] - ENGINE_SIZES[0]
+    of = {}
+    for workers in (0, 1, 2):
+        small, large = (median(measured[workers, size]) for size in ENGINE_SIZES)
+        of[workers] = more = Measured(large.s - small.s, large.cpu_s - small.cpu_s, large.mb)
+        who = f"{workers} worker{'' if workers == 1 else 's'}" if workers else "one process"
+        print(f"{who:12} {calls / more.s:6.1f} calls a second, {1000 * more.cpu_s / calls:5.2f} ms CPU a job")
+    print(f"calls a second of two workers, of one's: {of[1].s / of[2].s:.2f} (bound 1.80)")
+    print(f"CPU of carrying a job: {1000 * (of[1].cpu_s - of[0].cpu_s) / calls:.2f} ms (bound 3)")
+
+
+def _cpu_s(pid: int) -> float:
+    said = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(said[11]) + int(said[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--lines", type=int, default=1_000_000)
-    parser.add_argument("--only", action="append", choices=["speed", "long"])
+    parser.add_argument("--only", action="append", choices=["speed", "long", "engine"])
     given = parser.parse_args()
     vendor = Vendor(chunk_chars=1000)
     try:
@@ -152,6 +226,8 @@ def main() -> None:
                 speed(bench, given.rounds)
             if not given.only or "long" in given.only:
                 long(bench, given.lines)
+            if not given.only or "engine" in given.only:
+                engine(bench, given.rounds)
     finally:
         vendor.close()
         sys.stdout.flush()

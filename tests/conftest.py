@@ -9,10 +9,20 @@ import pytest
 from llmtask.project import Project, load_project, starter_root
 from llmtask.usage import UsageLog
 from tests.postgres.server import REQUIRED, Server, programs
+from tests.redis.server import REQUIRED as BROKER_REQUIRED
+from tests.redis.server import Server as Broker
+from tests.redis.server import program as broker_program
 
 MakeProject = Callable[..., Project]
 
-_VARIABLES = ("DEEPSEEK_API_KEY", "ZHIPU_API_KEY", "ZHIPUAI_API_KEY", "OPENAI_API_KEY", "LLMTASK_PROJECT")
+_VARIABLES = (
+    "DEEPSEEK_API_KEY",
+    "ZHIPU_API_KEY",
+    "ZHIPUAI_API_KEY",
+    "OPENAI_API_KEY",
+    "LLMTASK_PROJECT",
+    "LLMTASK_BROKER",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +55,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" in metafunc.fixturenames:
         is_files = metafunc.definition.get_closest_marker("sqlite")
         metafunc.parametrize("place", ["sqlite"] if is_files else ["sqlite", "postgres"], indirect=True)
+
+
+@pytest.fixture
+def broker_server(tmp_path: Path) -> Iterator[Broker]:
+    """A Redis server; skipped where there is none, unless there has to be one."""
+    found = broker_program()
+    if found is None:
+        if os.environ.get(BROKER_REQUIRED) == "1":
+            pytest.fail(f"{BROKER_REQUIRED} is 1 and there is no Redis: tests/redis/install.sh")
+        pytest.skip("needs Redis: tests/redis/install.sh")
+    pytest.importorskip("docket")
+    server = Broker(found, tmp_path / "redis")
+    yield server
+    server.thaw()
+    server.kill()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ LlmtaskError                 a handled error: one sentence plus the way out
 ├── UsageLogError            the usage log cannot be read or written            exit 3
 ├── DownloadError            a file cannot be fetched, or is another one         exit 5
 ├── BatchStoppedError        a batch ended before all was done; it can go on      exit 5
+├── BrokerError              a batch's broker cannot be used                      exit 5
 └── CallError                a model call gave no answer; carries its Failure   exit 4, 5, 6, 7 or 8
     ├── CappedError          a budget or a quota has no room for it: not made   exit 8
     └── AnswerInvalidError   it answered, but not with the schema's object      exit 6
@@ -133,6 +134,12 @@ class DownloadError(LlmtaskError):
 
 class BatchStoppedError(LlmtaskError):
     """A batch ended before all was done: a queue was stopped, or its amount is spent. It can be gone on with."""
+
+    exit_code = ExitCode.PROVIDER
+
+
+class BrokerError(LlmtaskError):
+    """A batch's broker cannot be reached, or refuses. The batch can be gone on with."""
 
     exit_code = ExitCode.PROVIDER
 

@@ -47,6 +47,7 @@ COMMANDS = {  # where each command is, and its line in --help: neither needs the
     "run": "Run a task and write its valid answer to stdout; everything else goes to stderr.",
     "route": "Show where a run of a task goes: tier, model, queue, worker.",
     "batch": "Run a task on thousands of inputs: a journal, limits that learn, resumable.",
+    "worker": "Do the jobs of batches that were begun elsewhere, with others like it.",
     "test": "Run suites: ask models the cases of tests/*.llm.yaml, and examine every answer.",
     "compare": "Compare two runs of suites: what is better, what is worse, what cannot be told.",
     "usage": "What it all cost.",

@@ -102,6 +102,7 @@ REFUSED = [
     ["doctor"],
     ["doctor", "--offline"],
     ["batch", "job_match", "--inputs", "resume.jsonl", "--var", "resume=x"],
+    ["worker", "--broker", "redis://127.0.0.1:1"],
     ["test"],
     ["test", "tests/post.llm.yaml", "--model", "deepseek-chat"],
 ]

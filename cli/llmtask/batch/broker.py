@@ -1,10 +1,38 @@
 """What a batch needs of whoever carries its jobs: in this process, or to workers on many machines."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from llmtask.batch.job import Job, Outcome
-from llmtask.service.lanes import QueueState
+from llmtask.money import Cost
+from llmtask.service.lanes import Alert, QueueState
+from llmtask.usage import UsageLog
+
+
+def _tell_nobody(_: str, __: str) -> None:
+    """What becomes of alerts that nobody wants."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Where a batch tells of its calls and of its troubles."""
+
+    log: UsageLog | None
+    """The usage log; None for none."""
+    alert: Alert = _tell_nobody
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How the jobs of a batch are done, this time."""
+
+    concurrency: int | None = None
+    """The most calls of a queue at once; the queue's own where that is less."""
+    most: Cost | None = None
+    """The most that they may cost from now on."""
+    retry: bool = False
+    """Whether jobs that failed before are done again: what came of them and was not taken yet is dropped."""
 
 
 class Broker(Protocol):

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
+from llmtask.batch.broker import Reports
 from llmtask.batch.doing import Doing
 from llmtask.batch.job import Job, Outcome
 from llmtask.batch.lanes import Lanes
@@ -12,8 +13,6 @@ from llmtask.batch.spec import Plans
 from llmtask.batch.work import Place, Work
 from llmtask.budgets import budgeted
 from llmtask.service import QueueState
-from llmtask.service.lanes import Alert
-from llmtask.usage import UsageLog
 
 
 class EmbeddedBroker:
@@ -22,20 +21,17 @@ class EmbeddedBroker:
     A job keeps its place in its queue until its outcome is settled: what a kill costs is never more than was in flight.
     """
 
-    def __init__(
-        self, plans: Plans, log: UsageLog | None, *, service_id: str, concurrency: int | None, alert: Alert
-    ) -> None:
+    def __init__(self, plans: Plans, reports: Reports, *, service_id: str, concurrency: int | None) -> None:
         """Take what decides the runs.
 
         Args:
             plans: Decides the runs.
-            log: The usage log; None for none.
+            reports: Where rows and alerts go.
             service_id: What the usage log calls the batch.
             concurrency: The most calls of a queue at once; the queue's own where that is less.
-            alert: Is told of circuits.
         """
-        self._plans, self._project = plans, plans.project
-        self._lanes = Lanes(self._project, concurrency, alert)
+        self._plans, self._project, log = plans, plans.project, reports.log
+        self._lanes = Lanes(self._project, concurrency, reports.alert)
         self._rows: Rows | SyncRows = SyncRows(budgeted(self._project, log))
         if log is not None and not self._project.config.budgets:  # nothing decides on a call but that it is written
             self._rows = Rows(log)

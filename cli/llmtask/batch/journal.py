@@ -79,6 +79,16 @@ class Added:
     """The ids of records whose jobs are over already, with what came of them."""
 
 
+@dataclass(slots=True)
+class Settled:
+    """What outcomes brought."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    """Those that it had not: a broker may tell one again after its client was killed."""
+    over: list[tuple[str, Outcome]] = field(default_factory=list)
+    """The ids of records whose jobs are over now, with what came of them."""
+
+
 def folder_of(project: Project) -> Path:
     """Where a project's journals are."""
     return project_file(project, "batches")
@@ -268,16 +278,15 @@ class Journal(ProjectStore):
             ).fetchall()
         return [(number, Job(key.hex(), queue_id, document)) for number, key, document in found]
 
-    def settle(self, outcomes: Sequence[Outcome]) -> list[tuple[str, Outcome]]:
+    def settle(self, outcomes: Sequence[Outcome]) -> "Settled":
         """Write down what came of jobs, all of it or nothing; on disk when this returns.
 
         What came back pending adds its calls and costs, and stays to be done.
 
         Returns:
-            The ids of the records whose jobs are over now, with what came of them. Those that are added later are
-            told by `add`: each record once.
+            What was new in it. Records that are added later are told by `add`: each record once.
         """
-        over: list[tuple[str, Outcome]] = []
+        settled = Settled()
         with self._lock, self.together():
             spent = json.loads(self._db.execute("SELECT spent FROM run").fetchone()[0])
             calls = tokens = unpriced = 0
@@ -286,17 +295,18 @@ class Journal(ProjectStore):
                 found = self._db.execute("SELECT number, state FROM jobs WHERE key = ?", (key,)).fetchone()
                 if found is None or found[1] != State.PENDING:
                     continue  # it was told twice
+                settled.outcomes.append(outcome)
                 calls, tokens = calls + outcome.calls, tokens + outcome.tokens.total
                 unpriced += outcome.unpriced_calls
                 for cost in outcome.costs:
                     spent[cost.currency] = spent.get(cost.currency, 0) + cost.nanos
                 if outcome.state is not State.PENDING:
-                    over += self._end(found[0], outcome)
+                    settled.over += self._end(found[0], outcome)
             self._db.execute(
                 "UPDATE run SET spent = ?, calls = calls + ?, tokens = tokens + ?, unpriced = unpriced + ?",
                 (json.dumps(spent), calls, tokens, unpriced),
             )
-        return over
+        return settled
 
     def _end(self, number: int, outcome: Outcome) -> list[tuple[str, Outcome]]:
         """Write down that a job is over; its records."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from llmtask.batch.broker import Reports
 from llmtask.batch.inputs import STDIN
 from llmtask.batch.job import Inputs, Outcome, Record, State
 from llmtask.batch.run import Told
 from llmtask.batch.spec import Plans, Spec
-from llmtask.batch.start import Reports, Settings, Source, Started, begin, fixed, go_on, source_of
+from llmtask.batch.start import Settings, Source, Started, begin, fixed, go_on, source_of
 from llmtask.documents import sound
 from llmtask.errors import BatchStoppedError, Failure
 from llmtask.money import Cost
@@ -52,6 +53,7 @@ async def run_batch(  # noqa: PLR0913  # options of a library function, each by 
     resume: str | None = None,
     concurrency: int | None = None,
     max_cost: Cost | None = None,
+    broker: str | None = None,
     **spec: Any,
 ) -> AsyncGenerator[BatchResult]:
     """Run a task on many inputs, and give what came of each as it finishes.
@@ -67,6 +69,7 @@ async def run_batch(  # noqa: PLR0913  # options of a library function, each by 
         resume: The id of a batch to go on with, or `latest`; what is done is given no more.
         concurrency: The most calls of a queue at once; the queue's own where that is less.
         max_cost: Begin no more once so much is spent.
+        broker: The URL of the broker whose workers do it, such as `redis://...`; this process where it is left out.
         spec: As `llmtask.batch.spec.Spec` has it: `locale`, `model_id`, `has_quota`, `strict`, `user_id` ...
 
     Raises:
@@ -75,7 +78,14 @@ async def run_batch(  # noqa: PLR0913  # options of a library function, each by 
     """
     project = project or load_project()
     log = log or UsageLog(place_of(project))
-    started = await asyncio.to_thread(_started, task, inputs, project, log, (resume, concurrency, max_cost), spec)
+    how = {"concurrency": concurrency, "max_cost": max_cost, "broker": broker}
+
+    def start() -> Started:
+        if resume is not None:
+            return _gone_on(resume, inputs, project, how, Reports(log))
+        return _begun(Plans(_spec(task, project, spec), project), inputs, how, Reports(log))
+
+    started = await asyncio.to_thread(start)
     batch = started.batch
     results: asyncio.Queue[BatchResult | None] = asyncio.Queue(_UNTAKEN)
 
@@ -114,24 +124,22 @@ async def _until_over(
             yield result
 
 
-def _started(
-    task: str,
-    inputs: Given,
-    project: Project,
-    log: UsageLog,
-    how: tuple[str | None, int | None, Cost | None],
-    spec: Mapping[str, Any],
-) -> Started:
-    resume, concurrency, max_cost = how
-    place = fixed(str(inputs)) if isinstance(inputs, str | Path) else None
-    source = None if isinstance(inputs, str | Path) else Source(_records(inputs))
-    if resume is not None:
-        changes = {"inputs": place, "concurrency": concurrency, "max_cost": max_cost}
-        return go_on(project, resume, changes, Reports(log), source=source)
-    has_quota = spec.get("has_quota", project.config.defaults.tier == "paid")
-    plans = Plans(Spec(**{**spec, "task": project.task_id(task), "has_quota": has_quota}), project)
-    settings = Settings(inputs=place or STDIN, concurrency=concurrency, max_cost=max_cost)
-    return begin(plans, settings, source or source_of(plans, settings), Reports(log))
+def _gone_on(run: str, inputs: Given, project: Project, how: Mapping[str, Any], reports: Reports) -> Started:
+    if isinstance(inputs, str | Path):
+        return go_on(project, run, {"inputs": fixed(str(inputs)), **how}, reports)
+    return go_on(project, run, how, reports, source=Source(_records(inputs)))
+
+
+def _begun(plans: Plans, inputs: Given, how: Mapping[str, Any], reports: Reports) -> Started:
+    if isinstance(inputs, str | Path):
+        settings = Settings(inputs=fixed(str(inputs)), **how)
+        return begin(plans, settings, source_of(plans, settings), reports)
+    return begin(plans, Settings(inputs=STDIN, **how), Source(_records(inputs)), reports)
+
+
+def _spec(task: str, project: Project, said: Mapping[str, Any]) -> Spec:
+    has_quota = said.get("has_quota", project.config.defaults.tier == "paid")
+    return Spec(**{**said, "task": project.task_id(task), "has_quota": has_quota})
 
 
 def _records(inputs: Iterable[Mapping[str, str]]) -> Iterator[Record]:

@@ -32,10 +32,11 @@ class Rows:
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
-    def begin(self, row: UsageRow, most: Tokens | None = None) -> None:  # noqa: ARG002  # as every ledger
-        """Take the row of a call that is about to begin; `written` tells when it is on disk."""
+    async def begin(self, row: UsageRow, most: Tokens | None = None) -> None:  # noqa: ARG002  # as every ledger
+        """Take the row of a call that is about to begin; it is on disk when this returns."""
         with self._some:
             self._rows.append(row.opened())
+        await self.written()
 
     def finish(self, row: UsageRow) -> None:
         """Take the row of a call that has ended."""
@@ -104,7 +105,7 @@ class SyncRows:
     def open(self) -> None:
         """There is nothing to begin."""
 
-    def begin(self, row: UsageRow, most: Tokens | None = None) -> None:
+    async def begin(self, row: UsageRow, most: Tokens | None = None) -> None:
         """Hand on the row of a call that is about to begin.
 
         Raises:

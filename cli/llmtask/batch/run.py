@@ -132,6 +132,8 @@ class Batch:
         """What that means for the exit code."""
         self._is_read = standing.is_read
         self._outstanding: dict[str, str] = {}
+        self._early: set[str] = set()
+        """Jobs whose outcomes came before they were handed over: from a broker that had them since before a kill."""
         self._left: dict[str, Outcome] = {}
         """Queues that were stopped, and a job that came back from each."""
         self._cursors: dict[str, int] = dict.fromkeys(journal.queues(), 0)
@@ -264,24 +266,26 @@ class Batch:
         if not found:
             return 0
         self._cursors[queue_id] = found[-1][0]
-        for _, job in found:
-            self._outstanding[job.key] = queue_id
-        await self.broker.put([job for _, job in found])
+        jobs = [job for _, job in found if job.key not in self._early]
+        self._outstanding.update((job.key, queue_id) for job in jobs)
+        await self.broker.put(jobs)
         return len(found)
 
     async def _collect(self, tell: Callable[[Told], Awaitable[None]] | None) -> None:
         """Write down what comes back, and only then let go of it."""
         while True:
             outcomes = list(await self.broker.take())
-            over = await asyncio.to_thread(self.journal.settle, outcomes)
-            self.progress.take(outcomes)
+            settled = await asyncio.to_thread(self.journal.settle, outcomes)
+            self.progress.take(settled.outcomes)
             self._check_cost()
-            if tell is not None and over:
-                await tell(over)
+            if tell is not None and settled.over:
+                await tell(settled.over)
             await self.broker.settle(outcomes)
             for outcome in outcomes:
                 queue_id = self._outstanding.pop(outcome.key, None)
-                if outcome.state is State.PENDING and queue_id is not None:
+                if queue_id is None:
+                    self._early.add(outcome.key)
+                elif outcome.state is State.PENDING:
                     self._left[queue_id] = outcome
             self._more.set()
             self._finished.set()

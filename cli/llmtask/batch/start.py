@@ -1,15 +1,17 @@
 """Puts a batch together from what its user says: begun, gone on with, tried again, or only looked at."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from llmtask.batch.embedded import EmbeddedBroker
+from llmtask.batch.broker import Reports, Terms
+from llmtask.batch.carrier import carrier, origin_of
 from llmtask.batch.inputs import STDIN, count_records, open_records
 from llmtask.batch.job import Record
 from llmtask.batch.journal import Journal, find_journal, new_journal
+from llmtask.batch.remote.url import place
 from llmtask.batch.run import Batch
 from llmtask.batch.spec import Plans, Spec
 from llmtask.errors import LlmtaskError, UsageError
@@ -17,8 +19,9 @@ from llmtask.money import Cost, sums
 from llmtask.project import Project
 from llmtask.providers import require_key
 from llmtask.service import require_price
-from llmtask.service.lanes import Alert
-from llmtask.usage import UsageLog
+
+HERE = "here"
+"""In place of a broker's URL: this process does what workers were to do."""
 
 _LOOKED_AT = 1_000  # records of which an estimate is made; of more, the mean is taken
 
@@ -39,10 +42,20 @@ class Settings:
     """The most calls of a queue at once; the queue's own where that is less."""
     max_cost: Cost | None = None
     """The most that may be spent."""
+    broker: str | None = None
+    """The URL of the broker whose workers do it; None for this process."""
+
+    def to_kept(self) -> dict[str, Any]:
+        """As a journal keeps them: without the broker's password.
+
+        Raises:
+            UsageError: It is not the URL of a broker.
+        """
+        return {**asdict(self), "broker": place(self.broker) if self.broker else None}
 
     @classmethod
     def from_kept(cls, kept: Mapping[str, Any]) -> "Settings":
-        """As a journal keeps them."""
+        """As a journal keeps them; of the broker there is the place alone."""
         most = kept["max_cost"]
         return cls(**{**kept, "max_cost": Cost(**most) if most else None})
 
@@ -124,19 +137,6 @@ def estimated(plans: Plans, settings: Settings, count: int | None) -> Estimate:
     return Estimate(len(some), problems, round(tokens * share), whole, costs.count(None))
 
 
-def _tell_nobody(_: str, __: str) -> None:
-    """What becomes of alerts that nobody wants."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reports:
-    """Where a batch tells of its calls and of its troubles."""
-
-    log: UsageLog | None
-    """The usage log; None for none."""
-    alert: Alert = _tell_nobody
-
-
 @dataclass(frozen=True, slots=True)
 class Started:
     """A batch that is ready to run."""
@@ -159,7 +159,7 @@ def begin(plans: Plans, settings: Settings, source: Source, reports: Reports) ->
         LlmtaskError: Something asked for does not exist, or cannot be used.
     """
     _require_usable(plans, settings)
-    kept = {"spec": asdict(plans.spec), "digest": plans.digest, "settings": asdict(settings)}
+    kept = {"spec": asdict(plans.spec), "digest": plans.digest, "settings": settings.to_kept()}
     journal = new_journal(plans.project, kept)
     return _started(journal, plans, settings, source, reports)
 
@@ -191,16 +191,19 @@ def go_on(
         standing = journal.standing()
         plans = Plans(Spec(**standing.settings["spec"]), project)
         settings = Settings.from_kept(standing.settings["settings"])
+        _require_broker(settings, changes.get("broker"))
         settings = replace(settings, **{key: value for key, value in changes.items() if value is not None})
+        if settings.broker == HERE:
+            settings = replace(settings, broker=None)
         _require_same(standing.settings, plans.digest)
         _require_usable(plans, settings)
         journal.require_own()
         if standing.is_read:
             source = Source(iter(()))
-        journal.reopen({**standing.settings, "settings": asdict(settings)})
+        journal.reopen({**standing.settings, "settings": settings.to_kept()})
         if retry:
             journal.retry()
-        return _started(journal, plans, settings, source or source_of(plans, settings), reports)
+        return _started(journal, plans, settings, source or source_of(plans, settings), reports, retry=retry)
     except LlmtaskError:
         journal.close()
         raise
@@ -220,18 +223,21 @@ def model_of(project: Project, name: str) -> str:
     return Plans(spec, project).planner.route.model_id
 
 
-def _started(journal: Journal, plans: Plans, settings: Settings, source: Source, reports: Reports) -> Started:
-    service_id = plans.spec.service_id or service_of(journal.run_id)
-    broker = EmbeddedBroker(
-        plans, reports.log, service_id=service_id, concurrency=settings.concurrency, alert=reports.alert
-    )
+def _started(
+    journal: Journal, plans: Plans, settings: Settings, source: Source, reports: Reports, *, retry: bool = False
+) -> Started:
+    left = _left(settings.max_cost, journal.standing().spent)
+    terms = Terms(concurrency=settings.concurrency, most=left, retry=retry)
+    broker = carrier(plans, origin_of(plans, journal.run_id), reports, terms, settings.broker)
     batch = Batch(journal, broker, plans, max_cost=settings.max_cost, records=source.count)
     return Started(batch, settings, source.records)
 
 
-def service_of(run_id: str) -> str:
-    """What the usage log calls a batch, where its user names no service."""
-    return f"batch:{run_id}"
+def _left(most: Cost | None, spent: Sequence[Cost]) -> Cost | None:
+    """What is left of an amount; None where there is none."""
+    if most is None:
+        return None
+    return Cost(max(most.nanos - sum(one.nanos for one in spent if one.currency == most.currency), 0), most.currency)
 
 
 def _require_usable(plans: Plans, settings: Settings) -> None:
@@ -239,12 +245,33 @@ def _require_usable(plans: Plans, settings: Settings) -> None:
 
     Raises:
         KeyMissingError, UntrustedError: The model of the route cannot be asked.
-        UsageError: The amount cannot hold what it costs.
+        UsageError: The amount cannot hold what it costs, or the broker cannot be used.
     """
     model_id = plans.planner.route.model_id
-    require_key(plans.project, plans.project.model(model_id).provider)
+    if settings.broker is None:  # workers have keys of their own
+        require_key(plans.project, plans.project.model(model_id).provider)
+    elif plans.project.config.budgets:
+        message = (
+            "budgets are held by this machine's log, and workers on others do not see it; "
+            "give --max-cost, and leave `budgets:` to runs without --broker"
+        )
+        raise UsageError(message)
     if settings.max_cost is not None:
         require_price(model_id, plans.project, settings.max_cost)
+
+
+def _require_broker(kept: Settings, given: str | None) -> None:
+    """Refuse to do here what workers may have.
+
+    Raises:
+        UsageError: The batch has a broker, and none is given.
+    """
+    if kept.broker and given is None:
+        message = (
+            f"the jobs of this batch are with the broker at {kept.broker}; give --broker with its URL, "
+            f"or `--broker {HERE}` to do the rest in this process, and what workers are at perhaps twice"
+        )
+        raise UsageError(message)
 
 
 def _require_same(kept: Mapping[str, Any], digest: str) -> None:

@@ -18,17 +18,33 @@ from llmtask.service.lanes import BROKEN, FINAL
 from llmtask.service.recovery import takes_over
 from llmtask.service.used import used
 from llmtask.tokens import Tokens, estimate_all
-from llmtask.usage import Ledger, UsageRow
+from llmtask.usage import UsageRow
 
 Taken: TypeAlias = tuple[Lane, list[float]]
 """A lane, and what a call has of its minute."""
 
 
-class DurableLedger(Ledger, Protocol):
-    """A ledger that tells when what it took is on disk."""
+class DurableLedger(Protocol):
+    """A ledger that tells when what it took is where no kill can reach it."""
+
+    async def begin(self, row: UsageRow, most: Tokens | None = None) -> None:
+        """Take the row of a call that is about to begin; it is there when this returns.
+
+        Args:
+            row: As the call begins.
+            most: The most tokens that it can use; None where nobody knows.
+
+        Raises:
+            CappedError: There is no room for the call; the row is nowhere.
+        """
+        ...
+
+    def finish(self, row: UsageRow) -> None:
+        """Take the row of a call that has ended."""
+        ...
 
     async def written(self) -> None:
-        """Wait until it is."""
+        """Wait until all of it is there."""
         ...
 
 
@@ -170,13 +186,18 @@ class _Calls:
         """Open the row of the call whose turn it is; it is on disk when this returns.
 
         Raises:
-            CappedError: A budget has no room for it.
+            CappedError: There is no room for it.
         """
-        if self.waiting is not None:
-            self._waited_ms = round((time.monotonic() - self._since) * 1000)
-            self.inner.begin(self.waiting, self._most)
-            self.waiting = None
-            await self.inner.written()
+        row = self.waiting
+        if row is None:
+            return
+        self._waited_ms = round((time.monotonic() - self._since) * 1000)
+        self.waiting = None
+        try:
+            await self.inner.begin(row, self._most)
+        except CappedError:
+            self.waiting = row  # it is nowhere, and has no end
+            raise
 
     def finish(self, row: UsageRow) -> None:
         """Hand on the row of a call that has ended; of one that never had its turn there is none."""

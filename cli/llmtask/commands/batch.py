@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from llmtask.commands.options import (
     AsJson,
+    Broker,
     Database,
     Locale,
     Paid,
@@ -117,6 +118,7 @@ def start(
     force: Annotated[bool, typer.Option("--force", help="Write over what is in --out.")] = False,
     alert: Alert = None,
     progress: Form = None,
+    broker: Broker = None,
     no_log: NoLog = False,
     project: ProjectFolder = None,
     trust: TrustOnce = False,
@@ -129,9 +131,10 @@ def start(
     [bold]llmtask batch job_match --inputs resumes/ --out out/ --concurrency 64 --max-cost 20[/]
     """
     from llmtask.batch.alerts import Alerts
+    from llmtask.batch.broker import Reports
     from llmtask.batch.outputs import open_outputs
     from llmtask.batch.spec import Plans, Spec
-    from llmtask.batch.start import Reports, Settings, begin, estimated, fixed, source_of
+    from llmtask.batch.start import HERE, Settings, begin, estimated, fixed, source_of
     from llmtask.service import read_most
     from llmtask.view.batch import show_estimate
 
@@ -157,6 +160,7 @@ def start(
         out=fixed(out) if out else None,
         base=_texts(variables or []),
         as_finished=as_finished,
+        broker=None if broker == HERE else broker,
         concurrency=concurrency,
         max_cost=read_most(max_cost, loaded, {plans.planner.route.model_id}) if max_cost else None,
     )
@@ -179,20 +183,22 @@ def _going_on(*, retry: bool) -> Callable[..., None]:
         max_cost: MaxCost = None,
         alert: Alert = None,
         progress: Form = None,
+        broker: Broker = None,
         no_log: NoLog = False,
         project: ProjectFolder = None,
         trust: TrustOnce = False,
         db: Database = None,
     ) -> None:
         from llmtask.batch.alerts import Alerts
+        from llmtask.batch.broker import Reports
         from llmtask.batch.outputs import open_outputs
-        from llmtask.batch.start import Reports, go_on, model_of
+        from llmtask.batch.start import go_on, model_of
         from llmtask.service import read_most
 
         alerts = Alerts(alert)
         loaded = open_project(project, trust)
         most = read_most(max_cost, loaded, {model_of(loaded, run)}) if max_cost else None
-        changes = {"concurrency": concurrency, "max_cost": most}
+        changes = {"concurrency": concurrency, "max_cost": most, "broker": broker}
         reports = Reports(None if no_log else usage_log(db, loaded), alerts.send)
         started = go_on(loaded, run, changes, reports, retry=retry)
         out = started.settings.out
@@ -215,8 +221,8 @@ def status(
     db: Database = None,
 ) -> None:
     """Show how batches stand; one that another process runs, too."""
+    from llmtask.batch.carrier import service_of
     from llmtask.batch.journal import Journal, find_journal, folder_of, run_ids
-    from llmtask.batch.start import service_of
     from llmtask.project import load_project
     from llmtask.view.batch import show_standings
 

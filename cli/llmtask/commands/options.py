@@ -44,6 +44,16 @@ Results = Annotated[
         "--results", metavar="FILE", help="Results of runs.  [dim]\\[default: .llmtask/runs.db in the project][/]"
     ),
 ]
+Broker = Annotated[
+    str | None,
+    typer.Option(
+        "--broker",
+        metavar="URL",
+        envvar="LLMTASK_BROKER",
+        show_envvar=False,
+        help="Workers on many machines do it: redis://...  [dim]\\[default: LLMTASK_BROKER, else this process][/]",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 

@@ -1,0 +1,57 @@
+"""Does the jobs of one batch, as this worker's project has its task; other workers share its lanes."""
+
+import json
+from functools import partial
+
+from llmtask.batch.doing import Doing
+from llmtask.batch.job import Job, Outcome
+from llmtask.batch.lanes import Lanes
+from llmtask.batch.remote.lanes import Places, Shared, SharedLane
+from llmtask.batch.remote.ledger import RunLedger
+from llmtask.batch.remote.news import News
+from llmtask.batch.remote.payload import Origin
+from llmtask.batch.spec import Plans, Spec
+from llmtask.batch.work import Work
+from llmtask.errors import Failure, UsageError
+from llmtask.project import Project
+from llmtask.providers import require_key
+
+
+class TaskHand:
+    """Runs the task of a batch; see `Hand`."""
+
+    def __init__(self, project: Project, origin: Origin, ledger: RunLedger, places: Places, news: News) -> None:
+        """Decide what does not depend on the job.
+
+        Raises:
+            LlmtaskError: The project has no such task, or another one, or cannot ask its model.
+        """
+        plans = Plans(Spec(**json.loads(origin.spec)), project)
+        if plans.digest != origin.digest:
+            message = "the prompt, the schema or the model of its task is another one here; give it the same project"
+            raise UsageError(message)
+        require_key(project, project.model(plans.planner.route.model_id).provider)
+        self._lanes = Lanes(project, None, news.alert, partial(SharedLane, Shared(places, news.stopped)))
+        self._work = Work(plans, ledger, self._lanes, origin.service_id)
+        self._doing = Doing(self._work, self._lanes, project.config.defaults.token_estimate)
+
+    async def do(self, job: Job) -> Outcome:
+        """Do a job."""
+        place = await self._doing.enter(job)
+        return self._doing.undone(job) if place is None else await self._doing.do(job, place)
+
+    def leave(self, key: str) -> None:
+        """Give up the place of a job."""
+        self._doing.leave(key)
+
+    def stop(self, why: str) -> None:
+        """Begin no more."""
+        self._doing.stop(why)
+
+    def stop_queue(self, queue_id: str, why: str, failure: Failure | None) -> None:
+        """Begin no more of a queue."""
+        self._lanes.queue(queue_id).stop(why, failure)
+
+    async def aclose(self) -> None:
+        """Close the lines to models."""
+        await self._work.aclose()

@@ -1,0 +1,134 @@
+"""A connection to the broker that outlives the broker's restarts: they cost time, and nothing else."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError,  # noqa: A004  # redis's own name
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    TimeoutError,  # noqa: A004  # redis's own name
+)
+
+from llmtask.batch.remote.url import place
+from llmtask.errors import BrokerError
+
+_Found = TypeVar("_Found")
+
+_CONNECTIONS = 32
+_ANSWER_S = 10.0  # how long a command may take, reads that wait included
+_CONNECT_S = 5.0
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 1.0
+_PASSING = (ConnectionError, TimeoutError, ReadOnlyError, OutOfMemoryError, OSError)
+
+
+class Link:
+    """A connection to the broker."""
+
+    def __init__(self, url: str, *, patience_s: float | None) -> None:
+        """Name the broker; nothing is connected yet.
+
+        Args:
+            url: Such as `redis://:password@queue.example:6379/0`.
+            patience_s: Seconds for which a broker that cannot be reached is tried again; None for as long as it takes.
+
+        Raises:
+            UsageError: It is no such URL.
+        """
+        self.url, self.place = url, place(url)
+        self._patience_s = patience_s
+        self.steady_since = time.monotonic()
+        """`time.monotonic()` since which the broker answers this process."""
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=_CONNECTIONS,
+            timeout=None,
+            socket_timeout=_ANSWER_S,
+            socket_connect_timeout=_CONNECT_S,
+            retry=Retry(NoBackoff(), 0),  # `do` tries again, and sooner: others wait for a sign of this process
+        )
+        self._scripts: dict[str, Any] = {}
+        self._redis: Any = Redis.from_pool(pool)  # its answers are typed for both of its twins, sync and async
+
+    async def check(self) -> None:
+        """Ask whether the broker is there.
+
+        Raises:
+            BrokerError: It is not.
+        """
+        try:
+            await self._redis.ping()
+        except (RedisError, OSError) as error:
+            raise self._lost(error) from error
+
+    async def do(self, work: Callable[[Any], Awaitable[_Found]], *, patience_s: float | None = None) -> _Found:
+        """Ask something of the broker, again where it cannot be reached: it may be done twice.
+
+        Args:
+            work: Takes the connection.
+            patience_s: In place of the connection's own.
+
+        Raises:
+            BrokerError: The broker cannot be reached, or refuses.
+        """
+        patience_s = self._patience_s if patience_s is None else patience_s
+        begun, pause_s = time.monotonic(), _FIRST_PAUSE_S
+        while True:
+            try:
+                found = await work(self._redis)
+                _still_wanted()
+                if pause_s > _FIRST_PAUSE_S:
+                    self.steady_since = time.monotonic()
+                return found
+            except (RedisError, OSError) as error:
+                self.steady_since = time.monotonic()  # at once: another command may get through before this one does
+                _still_wanted()
+                is_over = patience_s is not None and time.monotonic() - begun >= patience_s
+                if is_over or isinstance(error, AuthenticationError) or not isinstance(error, _PASSING):
+                    raise self._lost(error) from error
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    async def run(self, lua: str, names: Sequence[str], said: Sequence[str | int]) -> Any:
+        """Run a script in the broker, as one step; again where it cannot be reached, as in `do`.
+
+        Args:
+            lua: The script.
+            names: The keys that it uses.
+            said: What else it is told.
+
+        Raises:
+            BrokerError: As in `do`.
+        """
+        if lua not in self._scripts:
+            self._scripts[lua] = self._redis.register_script(lua)
+        script = self._scripts[lua]
+        return await self.do(lambda redis: script(keys=names, args=said, client=redis))
+
+    async def aclose(self) -> None:
+        """Hang up."""
+        await self._redis.aclose()
+
+    def _lost(self, error: Exception) -> BrokerError:
+        reason = str(error) or type(error).__name__
+        message = f"the broker at {self.place} cannot be used ({reason}); is it running, and is --broker its URL?"
+        return BrokerError(message)
+
+
+def _still_wanted() -> None:
+    """Let a task end that was cancelled: redis's reads may swallow that.
+
+    Raises:
+        CancelledError: It was.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -1,0 +1,35 @@
+"""What a worker tells of a batch beside its jobs: trouble to whoever began it, stops to the other workers."""
+
+import asyncio
+import json
+from collections.abc import Awaitable
+from contextlib import suppress
+
+from llmtask.batch.remote.store import Kind, Store
+from llmtask.errors import BrokerError, Failure
+
+
+class News:
+    """Tells it without waiting: a broker that is away hears it when it is back."""
+
+    def __init__(self, store: Store) -> None:
+        """Take what the broker keeps of the batch."""
+        self._store = store
+        self._sending: set[asyncio.Task[None]] = set()
+
+    def alert(self, event: str, text: str) -> None:
+        """Tell whoever began the batch what happened to a queue."""
+        self._send(self._store.say(Kind.ALERT, json.dumps({"event": event, "text": text})))
+
+    def stopped(self, queue_id: str, why: str, failure: Failure) -> None:
+        """Tell the other workers that a queue takes no more in this session."""
+        self._send(self._store.stop_queue(queue_id, why, failure))
+
+    def _send(self, work: Awaitable[None]) -> None:
+        task = asyncio.create_task(self._sent(work))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _sent(self, work: Awaitable[None]) -> None:
+        with suppress(BrokerError):
+            await work

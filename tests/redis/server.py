@@ -1,0 +1,78 @@
+"""A real Redis server of the tests' own: on a free port of loopback, its data in a folder, gone when they are."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+REQUIRED = "LLMTASK_TEST_REDIS"
+"""Set to 1, a machine without Redis fails the tests in place of skipping them."""
+
+_STARTS_S = 20.0
+
+
+def program() -> str | None:
+    """The server: Redis, or Valkey, which speaks as it does; None where there is none."""
+    return shutil.which("redis-server") or shutil.which("valkey-server")
+
+
+class Server:
+    """A server that keeps what it is told across kills."""
+
+    def __init__(self, program: str, folder: Path, password: str = "") -> None:
+        self.program, self._folder, self._password = program, folder, password
+        folder.mkdir(parents=True, exist_ok=True)
+        self._port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        account = f":{self._password}@" if self._password else ""
+        return f"redis://{account}127.0.0.1:{self._port}/0"
+
+    def start(self) -> None:
+        """Start it, with what it knew before, and wait until it answers."""
+        said = ["--port", str(self._port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", ""]
+        said += ["--appendonly", "yes", "--appendfsync", "everysec"]
+        said += ["--requirepass", self._password] if self._password else []
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen([self.program, *said], stdout=log, stderr=log)
+        until = time.monotonic() + _STARTS_S
+        while not self._answers():
+            assert time.monotonic() < until, (self._folder / "log").read_text()
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self) -> None:
+        """Let it hang: it accepts connections, and says nothing."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), timeout=1) as line:
+                line.sendall(b"PING\r\n")
+                said = line.recv(64)
+        except OSError:
+            return False
+        return said.startswith((b"+PONG", b"-NOAUTH"))  # and not -LOADING
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
