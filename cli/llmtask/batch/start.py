@@ -248,9 +248,9 @@ def _require_usable(plans: Plans, settings: Settings) -> None:
         UsageError: The amount cannot hold what it costs, or the broker cannot be used.
     """
     model_id = plans.planner.route.model_id
-    if settings.broker is None:  # workers have keys of their own
+    if settings.broker is None:
         require_key(plans.project, plans.project.model(model_id).provider)
-    elif plans.project.config.budgets:
+    elif place(settings.broker) and plans.project.config.budgets:  # keys are the workers' own
         message = (
             "budgets are held by this machine's log, and workers on others do not see it; "
             "give --max-cost, and leave `budgets:` to runs without --broker"
