@@ -6,12 +6,14 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 REQUIRED = "LLMTASK_TEST_REDIS"
 """Set to 1, a machine without Redis fails the tests in place of skipping them."""
 
 _STARTS_S = 20.0
+_KEPT = ("--appendonly", "yes", "--appendfsync", "everysec")
 
 
 def program() -> str | None:
@@ -22,8 +24,8 @@ def program() -> str | None:
 class Server:
     """A server that keeps what it is told across kills."""
 
-    def __init__(self, program: str, folder: Path, password: str = "") -> None:
-        self.program, self._folder, self._password = program, folder, password
+    def __init__(self, program: str, folder: Path, password: str = "", said: Sequence[str] = _KEPT) -> None:
+        self.program, self._folder, self._password, self._said = program, folder, password, said
         folder.mkdir(parents=True, exist_ok=True)
         self._port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -36,9 +38,9 @@ class Server:
 
     def start(self) -> None:
         """Start it, with what it knew before, and wait until it answers."""
-        said = ["--port", str(self._port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", ""]
-        said += ["--appendonly", "yes", "--appendfsync", "everysec"]
-        said += ["--requirepass", self._password] if self._password else []
+        said = ["--port", str(self._port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", "", *self._said]
+        if self._password and "--requirepass" not in said:
+            said += ["--requirepass", self._password]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen([self.program, *said], stdout=log, stderr=log)
         until = time.monotonic() + _STARTS_S

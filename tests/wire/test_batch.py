@@ -199,3 +199,18 @@ def test_the_library_raises_where_a_queue_is_stopped(site: Site, deepseek: Vendo
 
     with pytest.raises(BatchStoppedError, match="resume="):
         asyncio.run(run())
+
+
+@pytest.mark.parametrize("more", [[], ["--service", "nightly"]], ids=["", "service"])
+def test_status_says_how_many_calls_a_kill_cut_off_whatever_the_service(
+    site: Site, deepseek: VendorServer, more: list[str]
+) -> None:
+    answered(deepseek, lambda request: answer(request, first_byte_delay_s=20))
+    site.write(12)
+    process = subprocess.Popen(site.starting(*more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: len(deepseek.requests) >= 8)
+    process.kill()
+    process.wait()
+    place = ["--project", str(site.project.root), "--db", str(site.folder / "usage.db")]
+    status = site.run(sys.executable, "-m", "llmtask", "batch", "status", "latest", "--json", *place)
+    assert json.loads(status.stdout)[0]["open_calls"] == 8

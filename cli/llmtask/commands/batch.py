@@ -26,8 +26,10 @@ from llmtask.view.console import note, warn
 
 if TYPE_CHECKING:
     from llmtask.batch.alerts import Alerts
+    from llmtask.batch.journal import Standing
     from llmtask.batch.outputs import Outputs
     from llmtask.batch.start import Started
+    from llmtask.usage import UsageLog
 
 _START = "start"
 
@@ -221,7 +223,6 @@ def status(
     db: Database = None,
 ) -> None:
     """Show how batches stand; one that another process runs, too."""
-    from llmtask.batch.carrier import service_of
     from llmtask.batch.journal import Journal, find_journal, folder_of, run_ids
     from llmtask.project import load_project
     from llmtask.view.batch import show_standings
@@ -236,11 +237,19 @@ def status(
             standing = journal.standing()
         finally:
             journal.close()
-        sql = "SELECT count(*) FROM llm_usage_logs WHERE service_id = ? AND error_class = 'unfinished'"
-        found.append((standing, int(log.query(sql, (service_of(standing.run_id),))[0][0]) if log.exists else 0))
+        found.append((standing, _open_calls(standing, log)))
     if not found:
         note("no batch yet: `llmtask batch TASK --inputs FILE.jsonl --out FILE.jsonl` begins one")
     show_standings(found, as_json=as_json)
+
+
+def _open_calls(standing: "Standing", log: "UsageLog") -> int:
+    """Calls of a batch that have no end: under way, or killed."""
+    from llmtask.batch.carrier import service_of
+
+    service_id = standing.settings["spec"]["service_id"] or service_of(standing.run_id)
+    sql = "SELECT count(*) FROM llm_usage_logs WHERE service_id = ? AND created_at >= ? AND error_class = 'unfinished'"
+    return int(log.query(sql, (service_id, standing.began_at.rstrip("Z")))[0][0]) if log.exists else 0
 
 
 @app.command()

@@ -38,10 +38,11 @@ for i = 1, #found, 2 do
   elseif found[i] ~= me then workers[found[i]] = found[i + 1] end
 end
 
--- Nobody was heard for long, and some were calling: the broker was away, and they may be still.
+-- Nobody was heard for long, and some were calling: the broker was away, and they may be still. Each tries again within
+-- two seconds.
 local grace = tonumber(said['#grace'] or 0)
 if next(workers) and now - tonumber(said['#heard'] or now) > lease / 2 then
-  grace = now + lease / 2
+  grace = now + lease / 2 + 2000
   redis.call('HSET', name, '#grace', grace)
 end
 
