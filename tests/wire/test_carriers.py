@@ -210,7 +210,7 @@ def test_a_batch_that_runs_is_nobody_elses_and_can_be_cancelled_from_outside(
     site: Site, deepseek: VendorServer
 ) -> None:
     answered(deepseek, lambda request: answer(request, first_byte_delay_s=0.3))
-    site.write(80)
+    site.write(400)
     process = subprocess.Popen(site.starting(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: len(deepseek.requests) >= 4)
     taken = site.run(*site.argv("resume", "latest"), code=2)
@@ -222,7 +222,7 @@ def test_a_batch_that_runs_is_nobody_elses_and_can_be_cancelled_from_outside(
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1, stderr
     assert "cancel" in stderr
-    assert len(deepseek.requests) < 80
+    assert len(deepseek.requests) < 400
     again = site.run(sys.executable, "-m", "llmtask", "batch", "cancel", "latest", *project, code=2)
     assert "not being run" in again.stderr
 

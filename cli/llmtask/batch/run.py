@@ -283,9 +283,10 @@ class Batch:
             await self.broker.settle(outcomes)
             for outcome in outcomes:
                 queue_id = self._outstanding.pop(outcome.key, None)
-                if queue_id is None:
+                is_pending = outcome.state is State.PENDING
+                if queue_id is None and not is_pending:
                     self._early.add(outcome.key)
-                elif outcome.state is State.PENDING:
+                elif queue_id is not None and is_pending:
                     self._left[queue_id] = outcome
             self._more.set()
             self._finished.set()

@@ -74,6 +74,14 @@ class Plans:
         return queue_of((self._pictures if inputs.images else self.planner).route)
 
     @property
+    def models(self) -> dict[str, str]:
+        """The model that is asked first, by the queue in which jobs wait for it."""
+        found = {queue_of(self.planner.route): self.planner.route.model_id}
+        with suppress(LlmtaskError):  # it takes no images
+            found.setdefault(queue_of(self._pictures.route), self._pictures.route.model_id)
+        return found
+
+    @property
     def digest(self) -> str:
         """Of what all jobs share; equal digests and inputs are the same work."""
         digests = [self.planner.digest]

@@ -272,6 +272,9 @@ def _require_broker(kept: Settings, given: str | None) -> None:
             f"or `--broker {HERE}` to do the rest in this process, and what workers are at perhaps twice"
         )
         raise UsageError(message)
+    if kept.broker and given not in (None, HERE) and place(str(given)) != kept.broker:
+        message = f"the jobs of this batch are with the broker at {kept.broker}, and {place(str(given))} is another one"
+        raise UsageError(message)
 
 
 def _require_same(kept: Mapping[str, Any], digest: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 from llmtask.batch.job import Inputs, Job, Outcome, State
 from llmtask.batch.lanes import Lanes, queue_of
 from llmtask.batch.spec import Plans
+from llmtask.documents import sound
 from llmtask.errors import CallError, CappedError, Failure, LlmtaskError, UsageError
 from llmtask.project import Model, Project
 from llmtask.providers import Asked, Chats, Delta, Patience, Request
@@ -162,7 +163,7 @@ def _done(job: Job, rows: list[UsageRow], result: TaskResult[Any] | None, error:
     if error is None:  # a run ends with a result or an error
         error = CallError("the run ended without an answer", Failure.BUG)
     state = State.PENDING if isinstance(error, CappedError) else State.FAILED
-    return Done(replace(outcome, state=state, failure=error.failure, reason=str(error)), error.retry_after_s)
+    return Done(replace(outcome, state=state, failure=error.failure, reason=sound(str(error))), error.retry_after_s)
 
 
 @dataclass

@@ -27,6 +27,7 @@ from llmtask.usage.spool import NewerRowError
 _READ_S = 1.0  # how long one look at the out stream waits
 _GATHERING_S = 0.05  # for which more of them gather: each look costs as much as a call of its own
 _LOOK_S = 1.0
+_ALONE_S = 60.0  # without a worker, after which a stop gives back what one was at
 _LOST_S = 5.0  # how often jobs are looked at; one that looks lost twice is put again
 _GOODBYE_S = 1.0
 _KEEP_S = 3600.0  # how often the broker is told to go on keeping the batch
@@ -77,6 +78,7 @@ class RemoteBroker:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping: str | None = None
         self._workers: dict[str, int] = {}
+        self._alone_since: dict[str, float] = {}
         self._looked: dict[str, float] = defaultdict(time.monotonic)
         self._lanes: dict[str, LaneStanding] = {}
         self.refusals: Mapping[str, str] = {}
@@ -204,13 +206,15 @@ class RemoteBroker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with suppress(BrokerError):
-            if self._put and not self._stopping:
-                await self._store.stop("whoever began the batch has gone", patience_s=_GOODBYE_S)
-            elif self._tasks and not self._put:
-                await self._store.keep(is_over=True)
-        await self._queues.aclose()
-        await self._link.aclose()
+        try:
+            with suppress(BrokerError):
+                if self._put and not self._stopping:
+                    await self._store.stop("whoever began the batch has gone", patience_s=_GOODBYE_S)
+                elif self._tasks and not self._put and not self._stopping:
+                    await self._store.keep(is_over=True)
+        finally:
+            await self._queues.aclose()
+            await self._link.aclose()
 
     async def _collect(self) -> None:
         """Take in what workers publish, as long as the broker is there."""
@@ -296,7 +300,7 @@ class RemoteBroker:
             one.lost_since = None if is_known else one.lost_since or now
             if one.lost_since is not None and now - one.lost_since > _LOST_S / 2:
                 lost.append(one)
-            elif is_stopping and (state in WAITING or not self._workers[queue_id]):
+            elif is_stopping and (state in WAITING or self._is_alone(queue_id)):
                 self._give_back([one.job])
         if is_stopping:
             self._give_back(one.job for one in lost)
@@ -304,6 +308,13 @@ class RemoteBroker:
         await self._add([one.job for one in lost])
         for one in lost:
             one.lost_since = None
+
+    def _is_alone(self, queue_id: str) -> bool:
+        """Whether no worker has served a queue for long; one that ends is none already, and at its calls still."""
+        if self._workers[queue_id]:
+            self._alone_since.pop(queue_id, None)
+            return False
+        return time.monotonic() - self._alone_since.setdefault(queue_id, time.monotonic()) > _ALONE_S
 
     def _give_back(self, jobs: Iterable[Job]) -> None:
         for job in jobs:

@@ -30,13 +30,20 @@ class TaskHand:
         if plans.digest != origin.digest:
             message = "the prompt, the schema or the model of its task is another one here; give it the same project"
             raise UsageError(message)
-        require_key(project, project.model(plans.planner.route.model_id).provider)
+        self._project, self._models = project, plans.models
         self._lanes = Lanes(project, None, news.alert, partial(SharedLane, Shared(places, news.stopped)))
         self._work = Work(plans, ledger, self._lanes, origin.service_id)
         self._doing = Doing(self._work, self._lanes, project.config.defaults.token_estimate)
 
     async def do(self, job: Job) -> Outcome:
-        """Do a job."""
+        """Do a job.
+
+        Raises:
+            KeyMissingError: This worker has no key for its model.
+        """
+        model_id = self._models.get(job.queue_id)
+        if model_id is not None:
+            require_key(self._project, self._project.model(model_id).provider)
         place = await self._doing.enter(job)
         return self._doing.undone(job) if place is None else await self._doing.do(job, place)
 

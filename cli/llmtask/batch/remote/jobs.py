@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Protocol, TypeAlias
 
@@ -76,8 +76,6 @@ class _Run:
     make: Callable[[], Hand]
     hand: Hand | None = None
     session: int = 0
-    stopped: str | None = None
-    """Why this session of it takes no more."""
     problem: LlmtaskError | None = None
     """Why its jobs are not for this worker."""
     former: list[Hand] = field(default_factory=list)
@@ -103,8 +101,13 @@ class _Run:
                     self.problem = error
                     raise
                 self.former += [self.hand] if self.hand is not None else []
-                self.hand, self.session, self.stopped = hand, session, None
+                self.hand, self.session = hand, session
             return self.hand
+
+    @property
+    def hands(self) -> list[Hand]:
+        """All of them."""
+        return [*self.former, *([self.hand] if self.hand is not None else [])]
 
     async def watch(self) -> None:
         """Notice that it was stopped; return when there was nothing to do for long."""
@@ -116,15 +119,15 @@ class _Run:
             idle_since = time.monotonic()
             session, why = await self.store.stopped()
             if why is not None and session == self.session and self.hand is not None:
-                self.stopped = why
-                self.hand.stop(why)
+                for hand in self.hands:
+                    hand.stop(why)
 
     async def aclose(self) -> None:
         """Publish what rows are left, and let go of it."""
         with suppress(BrokerError, TimeoutError):
             async with asyncio.timeout(_FAREWELL_S):
                 await self.ledger.written()
-        for hand in (*self.former, *([self.hand] if self.hand is not None else [])):
+        for hand in self.hands:
             await hand.aclose()
 
 
@@ -142,8 +145,8 @@ class Jobs:
         """Begin no more calls; jobs that wait for one go to other workers."""
         self._ending = why
         for run in self._runs.values():
-            if run.hand is not None:
-                run.hand.stop(why)
+            for hand in run.hands:
+                hand.stop(why)
 
     def break_off(self) -> None:
         """Break off what is being done; another worker is given it."""
@@ -221,33 +224,37 @@ class Jobs:
                 undone = Outcome(job.key, State.PENDING, reason=beginning.said)
                 await run.store.say(Kind.RETURNED, undone.to_json(), run.session)
             case Status.BEGUN:
-                await self._finish(job, run, beginning, execution)
+                await self._finish(payload, run, beginning, execution)
 
-    async def _finish(self, job: Job, run: _Run, beginning: Beginning, execution: Execution) -> None:
+    async def _finish(self, payload: Payload, run: _Run, beginning: Beginning, execution: Execution) -> None:
         """Do a job, and publish what came of it before docket is told that it is over."""
-        hand = await run.hired(beginning.session)
+        job = payload.job
+        hand: Hand | None = None
         try:
+            hand = await run.hired(beginning.session)
             outcome = await self._outcome(job, hand, beginning)
-            if outcome.state is not State.PENDING:
-                run.ledger.end(outcome)
-                await run.ledger.written()
+            if outcome.state is State.PENDING:
+                await self._undone(job, run, outcome, beginning.session, execution)
             else:
-                await self._undone(job, run, outcome, execution)
+                run.ledger.end(_writable(outcome))
+                await run.ledger.written()
+        except BrokerError:
+            raise
+        except LlmtaskError as error:  # such as a key that others have
+            await run.store.give_back(job.key)
+            await run.store.refuse(self._name, str(error))
+            raise _later(execution, "another worker, which can do it") from error
         finally:
-            hand.leave(job.key)
+            if hand is not None:
+                hand.leave(job.key)
 
-    async def _undone(self, job: Job, run: _Run, outcome: Outcome, execution: Execution) -> None:
+    async def _undone(self, job: Job, run: _Run, outcome: Outcome, session: int, execution: Execution) -> None:
         """Publish a job that comes back, or hand it on."""
         await run.ledger.written()
-        if self._ending or run.stopped is not None:
-            await run.store.give_back(job.key)
+        await run.store.give_back(job.key)
         if self._ending:
             raise _later(execution, "another worker: this one ends")
-        if run.stopped is not None:
-            await run.store.say(Kind.RETURNED, outcome.to_json(), run.session)
-            return
-        run.ledger.end(outcome)
-        await run.ledger.written()
+        await run.store.say(Kind.RETURNED, outcome.to_json(), session)
 
     async def _outcome(self, job: Job, hand: Hand, beginning: Beginning) -> Outcome:
         if beginning.starts > _STARTS:
@@ -257,11 +264,21 @@ class Jobs:
             hand.stop_queue(job.queue_id, *beginning.queue_stop)
         try:
             return await hand.do(job)
-        except BrokerError:
+        except LlmtaskError:
             raise
         except Exception as error:  # noqa: BLE001  # one job's bug is not the others'
             reason = f"a bug: {type(error).__name__}: {error}"
             return Outcome(job.key, State.FAILED, failure=Failure.BUG, reason=reason)
+
+
+def _writable(outcome: Outcome) -> Outcome:
+    """An outcome that can be written; one that cannot is a bug of its own job, and no other's."""
+    try:
+        outcome.to_json()
+    except ValueError as error:
+        reason = f"a bug: what came of it cannot be written: {type(error).__name__}"
+        return replace(outcome, state=State.FAILED, answer=None, failure=Failure.BUG, reason=reason)
+    return outcome
 
 
 def _later(execution: Execution, whose: str) -> AdmissionBlocked:

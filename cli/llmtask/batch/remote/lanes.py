@@ -3,14 +3,15 @@
 docket limits how many of its tasks run at once. A task here is a job, whose calls may go to another queue (a
 fallback's, or one for images) and to a model with limits of its own; it is calls that vendors count.
 
-llmtask:lane:NAME          hash     by worker, `held wanted when`: calls under way, calls that wait, at which time (ms)
-                                    it last said so. #heard: when anybody did; #grace: until when nobody is given any
-                                    more; #last: who was given one last
+llmtask:lane:NAME          hash     by worker, `held wanted when lease`: calls under way, calls that wait, at which time
+                                    (ms) it last said so, for how long that holds. #heard: when anybody did; #grace:
+                                    until when nobody is given any more; #last: who was given one last
 llmtask:lane:NAME:minute   hash     by second, requests and tokens: `1764000000:r`, `1764000000:t`
 llmtask:lane:NAME:pause    string   why nobody calls, until it expires
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -24,6 +25,7 @@ from llmtask.service.lanes import Alert
 
 _ASKED_AGAIN_S = 0.05  # how soon a worker asks again that has calls waiting
 _GATHERING_S = 0.001  # for which calls that end and calls that begin gather
+_BACK_S = 2.0  # within which each worker says so to a broker that is back
 _LOOKED_S = 1.0  # and at the latest, while a pause is on
 _PLACES = """
 local name, pause = KEYS[1], KEYS[2]
@@ -48,8 +50,8 @@ end
 
 local theirs, count, waiting = 0, 1, {}
 for worker, value in pairs(workers) do
-  local h, w, at = string.match(value, '(%d+) (%d+) (%d+)')
-  if now - at > lease and now >= grace then
+  local h, w, at, theirs_lease = string.match(value, '(%d+) (%d+) (%d+) (%d+)')
+  if now - at > tonumber(theirs_lease) and now >= grace then
     redis.call('HDEL', name, worker)
   else
     theirs, count = theirs + h, count + 1
@@ -73,11 +75,11 @@ if wait <= 0 then
 end
 
 held, wanted = held + given, wanted - given
-if held + wanted > 0 then redis.call('HSET', name, me, held .. ' ' .. wanted .. ' ' .. now)
+if held + wanted > 0 then redis.call('HSET', name, me, held .. ' ' .. wanted .. ' ' .. now .. ' ' .. lease)
 else redis.call('HDEL', name, me) end
 redis.call('HSET', name, '#heard', now)
 if given > 0 then redis.call('HSET', name, '#last', me) end
-redis.call('PEXPIRE', name, lease * 20)
+if redis.call('PTTL', name) < lease * 20 then redis.call('PEXPIRE', name, lease * 20) end
 return {given, math.max(wait, 0)}
 """
 _MINUTE = """
@@ -322,7 +324,11 @@ class _Agent:
     async def _say(self) -> float:
         """Say it, and hand on what was given; seconds until there may be more."""
         self._waiting = deque(one for one in self._waiting if not one.done())
-        said: list[str | int] = [self._owner, self._held, len(self._waiting), self._most, self._lease_ms]
+        away_s = (
+            time.monotonic() - self._link.steady_since
+        )  # whoever calls has to say so first, to a broker that forgot
+        wanted = 0 if self._link.was_away and away_s < self._lease_ms / 2000 + _BACK_S else len(self._waiting)
+        said: list[str | int] = [self._owner, self._held, wanted, self._most, self._lease_ms]
         given, wait_ms = await self._link.run(_PLACES, [self._name, f"{self._name}:pause"], said)
         self._held += given
         for _ in range(given):

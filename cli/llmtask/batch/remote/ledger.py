@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from llmtask.batch.job import Outcome
 from llmtask.batch.remote.store import Store
+from llmtask.errors import BrokerError
 from llmtask.service import StoppedError
 from llmtask.tokens import Tokens
 from llmtask.usage import UsageRow
@@ -69,7 +70,7 @@ class RunLedger:
                 return
             try:
                 why = await self._store.publish([row for row, _ in news.opening], news.ended, news.outcomes)
-            except BaseException:
+            except (BrokerError, asyncio.CancelledError):
                 self._new = news.before(self._new)  # rows are written once, by their ids; outcomes are told once
                 raise
             for _, opened in news.opening:

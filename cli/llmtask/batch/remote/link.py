@@ -29,6 +29,8 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 1.0
 _PASSING = (ConnectionError, TimeoutError, ReadOnlyError, OutOfMemoryError, OSError)
 
+_PASSING_CODES = frozenset({"MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN", "UNBLOCKED", "LOADING", "BUSY"})
+
 
 class Link:
     """A connection to the broker."""
@@ -47,6 +49,8 @@ class Link:
         self._patience_s = patience_s
         self.steady_since = time.monotonic()
         """`time.monotonic()` since which the broker answers this process."""
+        self.was_away = False
+        """Whether there was a time when it did not."""
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=_CONNECTIONS,
@@ -89,10 +93,11 @@ class Link:
                     self.steady_since = time.monotonic()
                 return found
             except (RedisError, OSError) as error:
+                self.was_away = True
                 self.steady_since = time.monotonic()  # at once: another command may get through before this one does
                 _still_wanted()
                 is_over = patience_s is not None and time.monotonic() - begun >= patience_s
-                if is_over or isinstance(error, AuthenticationError) or not isinstance(error, _PASSING):
+                if is_over or not _passes(error):
                     raise self._lost(error) from error
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
@@ -121,6 +126,13 @@ class Link:
         reason = str(error) or type(error).__name__
         message = f"the broker at {self.place} cannot be used ({reason}); is it running, and is --broker its URL?"
         return BrokerError(message)
+
+
+def _passes(error: Exception) -> bool:
+    """Whether the broker may do better later."""
+    if isinstance(error, AuthenticationError):
+        return False
+    return isinstance(error, _PASSING) or str(error).partition(" ")[0] in _PASSING_CODES
 
 
 def _still_wanted() -> None:

@@ -15,8 +15,8 @@ from llmtask.batch.remote.payload import Origin, Payload
 from llmtask.batch.remote.store import docket_name
 from llmtask.batch.remote.url import roomy
 
-KEPT = timedelta(minutes=15)
-"""How long docket remembers a job that is over."""
+KEPT = timedelta(minutes=1)
+"""How long docket remembers a job that is over, its input included."""
 
 WAITING = frozenset({b"queued", b"scheduled"})
 RUNNING = b"running"

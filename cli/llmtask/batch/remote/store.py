@@ -64,6 +64,7 @@ for i = 5 + 2 * costs, #ARGV, 3 do
   if ARGV[i + 2] == '1' then redis.call('HSET', results, key, document) end
   redis.call('XADD', out, '*', 'kind', 'outcome', 'document', document)
 end
+redis.call('EXPIRE', out, 2592000)
 local stop = redis.call('HGET', session, 'stop')
 if stop then return stop end
 if opening ~= '' then redis.call('XADD', out, '*', 'kind', 'rows', 'document', opening) end
