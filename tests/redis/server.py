@@ -54,6 +54,11 @@ class Server:
         self._process.kill()
         self._process.wait()
 
+    def forget(self) -> None:
+        """Lose what it knew, while it is down."""
+        shutil.rmtree(self._folder)
+        self._folder.mkdir()
+
     def freeze(self) -> None:
         """Let it hang: it accepts connections, and says nothing."""
         assert self._process is not None

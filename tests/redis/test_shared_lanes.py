@@ -38,9 +38,9 @@ class Office:
     made: Counter[str] = field(default_factory=Counter)
 
     @asynccontextmanager
-    async def desk(self, owner: str, most: int = 4, **limits: int) -> AsyncIterator[Desk]:
+    async def desk(self, owner: str, most: int = 4, lease_s: float = LEASE_S, **limits: int) -> AsyncIterator[Desk]:
         link = Link(self.server.url, patience_s=30)
-        places = Places(link, owner, LEASE_S, None)
+        places = Places(link, owner, lease_s, None)
         stops: list[str] = []
         shared = Shared(places, lambda name, why, failure: stops.append(f"{name} {why} {failure}"))
         try:
@@ -152,6 +152,39 @@ def test_a_worker_that_is_at_its_calls_keeps_its_places_however_long_they_take(o
             waiting = asyncio.create_task(b.lane.enter())
             await asyncio.sleep(3 * LEASE_S)
             assert not waiting.done()
+            a.lane.leave()
+            await waiting
+
+    run(scenario)
+
+
+def test_a_worker_is_as_dead_as_its_own_lease_says_not_as_anothers(office: Office) -> None:
+    async def scenario() -> None:
+        async with office.desk("patient", 1, lease_s=40) as a, office.desk("hasty", 1) as b:
+            await a.lane.enter()
+            waiting = asyncio.create_task(b.lane.enter())
+            await asyncio.sleep(3 * LEASE_S)
+            assert not waiting.done()
+            a.lane.leave()
+            await waiting
+
+    run(scenario)
+
+
+def test_a_broker_that_comes_back_without_what_it_knew_gives_no_place_twice(office: Office) -> None:
+    async def scenario() -> None:
+        async with office.desk("a", 1) as a, office.desk("b", 1) as b:
+            await b.lane.enter()
+            b.lane.leave()
+            await a.lane.enter()
+            waiting = asyncio.create_task(b.lane.enter())
+            await asyncio.sleep(0.2)
+            office.server.kill()
+            office.server.forget()
+            await asyncio.sleep(0.5)
+            office.server.start()
+            await asyncio.sleep(3 * LEASE_S)
+            assert not waiting.done(), "a is at its call still"
             a.lane.leave()
             await waiting
 

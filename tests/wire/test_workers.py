@@ -21,7 +21,7 @@ from llmtask.batch.journal import folder_of
 from llmtask.project import Project
 from tests.redis.crew import Crew
 from tests.redis.server import Server
-from tests.wire.batches import QUEUES, Site, answer, answered, number, said, wait_for
+from tests.wire.batches import PNG, QUEUES, Site, answer, answered, number, said, wait_for
 from tests.wire.conftest import MATCH
 from tests.wire.formats import Reply
 from tests.wire.resumes import resume
@@ -294,3 +294,47 @@ def test_the_library_gives_what_workers_did(site: Site, broker_server: Server, d
     found = asyncio.run(run())
     assert {name: one["overall_assessment"] for name, one in found.items()} == {str(n + 1): str(n) for n in range(20)}
     assert len(deepseek.requests) == len(site.log.latest(99)) == 20
+
+
+def test_an_error_that_is_no_text_fails_its_own_job_alone(site: Site, deepseek: VendorServer) -> None:
+    half = b'{"error": {"message": "bad: \\ud83d", "type": "invalid_request_error"}}'
+    answered(deepseek, lambda one: Reply(status=400, raw_body=half) if number(one) == "3" else answer(one))
+    site.write(12)
+    site.run(*site.starting(), code=1)
+    assert {line["id"] for line in site.lines()} == {f"r{n}" for n in range(12) if n != 3}
+    assert [line["id"] for line in site.lines("out.failed.jsonl")] == ["r3"]
+
+
+def test_a_stop_of_a_session_before_stops_no_later_one(site: Site, deepseek: VendorServer) -> None:
+    answered(deepseek, lambda request: answer(request, first_byte_delay_s=1))
+    site.write(40)
+    batch = started(site)
+    wait_for(lambda: len(deepseek.requests) >= 8)
+    batch.kill()
+    batch.communicate()
+    answered(deepseek, lambda _: Reply(status=402))  # what workers have goes on, and comes back
+    wait_for(lambda: len(deepseek.requests) >= 9)
+    time.sleep(2)
+    answered(deepseek, answer)
+    site.run(*site.argv("resume", "latest"))
+    site.require_whole(40)
+
+
+def test_a_worker_without_a_key_leaves_its_jobs_to_one_that_has_it(
+    vendors: Callable[..., Project],
+    crew: Crew,
+    zhipu: VendorServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered(zhipu, lambda _: Reply(content=json.dumps(MATCH, ensure_ascii=False), first_byte_delay_s=0.05))
+    site = Site(vendors(queues={"q_glm_vision_paid": {"concurrency": 4}}), tmp_path)
+    crew.hire(site.project, 1)
+    monkeypatch.delenv("ZHIPU_API_KEY")
+    crew.hire(site.project, 1)
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for n in range(12):
+        (folder / f"{n}.png").write_bytes(PNG + bytes([n]))
+    site.run(*site.argv("job_match", "--inputs", str(folder), "--out", str(site.out)))
+    assert len(site.lines()) == len(zhipu.requests) == 12

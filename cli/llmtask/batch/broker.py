@@ -84,5 +84,5 @@ class Broker(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Stop at once: what is being done is broken off, its rows closed as interrupted."""
+        """Stop at once. What this process does is broken off, its rows closed as interrupted; workers end theirs."""
         ...

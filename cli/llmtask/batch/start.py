@@ -60,12 +60,12 @@ class Settings:
         return cls(**{**kept, "max_cost": Cost(**most) if most else None})
 
 
-def fixed(place: str) -> str:
+def fixed(path: str) -> str:
     """A path as it is found from any folder; `-` stays."""
-    if place == STDIN:
-        return place
-    folder = "/" if place.endswith("/") else ""
-    return f"{Path(place).expanduser().absolute()}{folder}"
+    if path == STDIN:
+        return path
+    folder = "/" if path.endswith("/") else ""
+    return f"{Path(path).expanduser().absolute()}{folder}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,30 +250,43 @@ def _require_usable(plans: Plans, settings: Settings) -> None:
     model_id = plans.planner.route.model_id
     if settings.broker is None:
         require_key(plans.project, plans.project.model(model_id).provider)
-    elif place(settings.broker) and plans.project.config.budgets:  # keys are the workers' own
+    else:  # keys are the workers' own
+        _require_unbudgeted(plans.project, settings.broker)
+    if settings.max_cost is not None:
+        require_price(model_id, plans.project, settings.max_cost)
+
+
+def _require_unbudgeted(project: Project, broker: str) -> None:
+    """Refuse a broker where this machine's log is to decide on each call.
+
+    Raises:
+        UsageError: It is, or that is not the URL of a broker.
+    """
+    place(broker)
+    if project.config.budgets:
         message = (
             "budgets are held by this machine's log, and workers on others do not see it; "
             "give --max-cost, and leave `budgets:` to runs without --broker"
         )
         raise UsageError(message)
-    if settings.max_cost is not None:
-        require_price(model_id, plans.project, settings.max_cost)
 
 
 def _require_broker(kept: Settings, given: str | None) -> None:
     """Refuse to do here what workers may have.
 
     Raises:
-        UsageError: The batch has a broker, and none is given.
+        UsageError: The batch has a broker, and none is given, or another one.
     """
-    if kept.broker and given is None:
+    if kept.broker is None or given == HERE:
+        return
+    if given is None:
         message = (
             f"the jobs of this batch are with the broker at {kept.broker}; give --broker with its URL, "
             f"or `--broker {HERE}` to do the rest in this process, and what workers are at perhaps twice"
         )
         raise UsageError(message)
-    if kept.broker and given not in (None, HERE) and place(str(given)) != kept.broker:
-        message = f"the jobs of this batch are with the broker at {kept.broker}, and {place(str(given))} is another one"
+    if place(given) != kept.broker:
+        message = f"the jobs of this batch are with the broker at {kept.broker}, and {place(given)} is another one"
         raise UsageError(message)
 
 

@@ -48,14 +48,7 @@ class RemoteBroker:
     Rows of calls are in the usage log before the outcome of their job is given, those of a worker that was killed too.
     """
 
-    def __init__(
-        self,
-        project: Project,
-        reports: Reports,
-        link: Link,
-        origin: Origin,
-        terms: Terms,
-    ) -> None:
+    def __init__(self, project: Project, reports: Reports, link: Link, origin: Origin, terms: Terms) -> None:
         """Take the connection, which is not used yet.
 
         Args:
@@ -67,7 +60,8 @@ class RemoteBroker:
         """
         self._project, self._reports, self._link = project, reports, link
         self._origin, self._run_id = origin, origin.run_id
-        self._terms, self._retry = terms, terms.retry
+        self._terms = terms
+        self._is_opening = True
         self._store = Store(self._link, origin.run_id)
         self._queues = Queues(link)
         self._put: dict[str, _Put] = {}
@@ -94,7 +88,7 @@ class RemoteBroker:
         self._origin = replace(self._origin, session=await self._store.open(self._terms.most))
         while entries := await self._store.read(self._cursor, 0):
             await self._take_in(entries)
-        self._retry = False
+        self._is_opening = False
         self._tasks = [asyncio.create_task(work) for work in (self._collect(), self._watch(), self._keep())]
 
     def room(self, queue_id: str) -> int:
@@ -259,7 +253,7 @@ class RemoteBroker:
             await self._store.drop([entry.id])
             return
         key = outcome.key
-        if self._retry and outcome.state is State.FAILED:
+        if self._is_opening and self._terms.retry and outcome.state is State.FAILED:  # it is to be done again
             await self._store.settle([entry.id], [key], self._origin.session - 1)
         elif key in self._settled or self._is_stale(entry, key):
             await self._store.drop([entry.id])

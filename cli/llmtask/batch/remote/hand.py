@@ -30,7 +30,7 @@ class TaskHand:
         if plans.digest != origin.digest:
             message = "the prompt, the schema or the model of its task is another one here; give it the same project"
             raise UsageError(message)
-        self._project, self._models = project, plans.models
+        self._project, self._unchecked = project, plans.models
         self._lanes = Lanes(project, None, news.alert, partial(SharedLane, Shared(places, news.stopped)))
         self._work = Work(plans, ledger, self._lanes, origin.service_id)
         self._doing = Doing(self._work, self._lanes, project.config.defaults.token_estimate)
@@ -41,9 +41,9 @@ class TaskHand:
         Raises:
             KeyMissingError: This worker has no key for its model.
         """
-        model_id = self._models.get(job.queue_id)
-        if model_id is not None:
-            require_key(self._project, self._project.model(model_id).provider)
+        if job.queue_id in self._unchecked:
+            require_key(self._project, self._project.model(self._unchecked[job.queue_id]).provider)
+            del self._unchecked[job.queue_id]
         place = await self._doing.enter(job)
         return self._doing.undone(job) if place is None else await self._doing.do(job, place)
 

@@ -118,7 +118,7 @@ class _Run:
                 continue
             idle_since = time.monotonic()
             session, why = await self.store.stopped()
-            if why is not None and session == self.session and self.hand is not None:
+            if why is not None and session == self.session:
                 for hand in self.hands:
                     hand.stop(why)
 
@@ -224,11 +224,10 @@ class Jobs:
                 undone = Outcome(job.key, State.PENDING, reason=beginning.said)
                 await run.store.say(Kind.RETURNED, undone.to_json(), run.session)
             case Status.BEGUN:
-                await self._finish(payload, run, beginning, execution)
+                await self._finish(job, run, beginning, execution)
 
-    async def _finish(self, payload: Payload, run: _Run, beginning: Beginning, execution: Execution) -> None:
+    async def _finish(self, job: Job, run: _Run, beginning: Beginning, execution: Execution) -> None:
         """Do a job, and publish what came of it before docket is told that it is over."""
-        job = payload.job
         hand: Hand | None = None
         try:
             hand = await run.hired(beginning.session)

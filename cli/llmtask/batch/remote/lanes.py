@@ -266,7 +266,7 @@ class _Agent:
         Returns:
             Seconds until there may be room, 0 where it was counted; the second in which that was.
         """
-        wait_s, second = await self._link.run(_MINUTE, [f"{self._name}:minute"], [requests, tokens, more])
+        wait_s, second = await self._link.run(_MINUTE, [f"{self._name}:minute"], lambda: [requests, tokens, more])
         return int(wait_s), int(second)
 
     def used(self, second: int, more: int) -> None:
@@ -324,12 +324,7 @@ class _Agent:
     async def _say(self) -> float:
         """Say it, and hand on what was given; seconds until there may be more."""
         self._waiting = deque(one for one in self._waiting if not one.done())
-        away_s = (
-            time.monotonic() - self._link.steady_since
-        )  # whoever calls has to say so first, to a broker that forgot
-        wanted = 0 if self._link.was_away and away_s < self._lease_ms / 2000 + _BACK_S else len(self._waiting)
-        said: list[str | int] = [self._owner, self._held, wanted, self._most, self._lease_ms]
-        given, wait_ms = await self._link.run(_PLACES, [self._name, f"{self._name}:pause"], said)
+        given, wait_ms = await self._link.run(_PLACES, [self._name, f"{self._name}:pause"], self._said)
         self._held += given
         for _ in range(given):
             while self._waiting and self._waiting[0].done():
@@ -339,6 +334,12 @@ class _Agent:
             else:  # whoever wanted it has gone
                 self.leave()
         return float(wait_ms) / 1000
+
+    def _said(self) -> list[str | int]:
+        """What the broker is told; nothing is wanted of one that is just back: it may have forgotten who calls."""
+        back_s = time.monotonic() - self._link.steady_since
+        is_back = self._link.was_away and back_s < self._lease_ms / 2000 + _BACK_S
+        return [self._owner, self._held, 0 if is_back else len(self._waiting), self._most, self._lease_ms]
 
 
 @dataclass(frozen=True, slots=True)

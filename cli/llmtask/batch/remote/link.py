@@ -102,13 +102,13 @@ class Link:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
-    async def run(self, lua: str, names: Sequence[str], said: Sequence[str | int]) -> Any:
+    async def run(self, lua: str, names: Sequence[str], said: Callable[[], Sequence[str | int]]) -> Any:
         """Run a script in the broker, as one step; again where it cannot be reached, as in `do`.
 
         Args:
             lua: The script.
             names: The keys that it uses.
-            said: What else it is told.
+            said: Gives what else it is told, each time that it is tried.
 
         Raises:
             BrokerError: As in `do`.
@@ -116,7 +116,7 @@ class Link:
         if lua not in self._scripts:
             self._scripts[lua] = self._redis.register_script(lua)
         script = self._scripts[lua]
-        return await self.do(lambda redis: script(keys=names, args=said, client=redis))
+        return await self.do(lambda redis: script(keys=names, args=said(), client=redis))
 
     async def aclose(self) -> None:
         """Hang up."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from llmtask.batch.job import Outcome, State
+from llmtask.batch.job import Outcome
 from llmtask.batch.remote.link import Link
 from llmtask.errors import Failure
 from llmtask.money import Cost, sums
@@ -50,21 +50,21 @@ return {'begun', '', starts, now[1] or '0', now[2] or ''}
 """
 _PUBLISH = """
 local out, results, starts, owners, session = unpack(KEYS)
-local spent, opening, ended, costs = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local most = redis.call('HMGET', session, 'currency', 'most', 'number')
-for i = 5, 4 + 2 * costs, 2 do
+local kept, spent, opening, ended, costs = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local most = redis.call('HMGET', session, 'currency', 'most')
+for i = 6, 5 + 2 * costs, 2 do
   local sum = redis.call('HINCRBY', session, 'spent:' .. ARGV[i], ARGV[i + 1])
   if most[1] == ARGV[i] and sum >= tonumber(most[2]) then redis.call('HSETNX', session, 'stop', spent) end
 end
 if ended ~= '' then redis.call('XADD', out, '*', 'kind', 'rows', 'document', ended) end
-for i = 5 + 2 * costs, #ARGV, 3 do
+for i = 6 + 2 * costs, #ARGV, 2 do
   local key, document = ARGV[i], ARGV[i + 1]
   redis.call('HDEL', starts, key)
   redis.call('HDEL', owners, key)
-  if ARGV[i + 2] == '1' then redis.call('HSET', results, key, document) end
+  redis.call('HSET', results, key, document)
   redis.call('XADD', out, '*', 'kind', 'outcome', 'document', document)
 end
-redis.call('EXPIRE', out, 2592000)
+redis.call('EXPIRE', out, kept)
 local stop = redis.call('HGET', session, 'stop')
 if stop then return stop end
 if opening ~= '' then redis.call('XADD', out, '*', 'kind', 'rows', 'document', opening) end
@@ -79,7 +79,7 @@ class Kind(StrEnum):
     ROWS = "rows"
     OUTCOME = "outcome"
     RETURNED = "returned"
-    """An outcome, pending: the batch was stopped before the job began."""
+    """An outcome, pending: the batch or the queue was stopped, and the job is still to be done."""
     ALERT = "alert"
     """What happened to a queue, and a sentence about it."""
 
@@ -198,7 +198,7 @@ class Store:
             before: A worker that began it, and is dead.
         """
         names = (self._results, self._owners, self._starts, self._session)
-        found = await self._link.run(_BEGIN, names, (key, owner, before, session, queue_id))
+        found = await self._link.run(_BEGIN, names, lambda: (key, owner, before, session, queue_id))
         status = Status(found[0].decode())
         if status is not Status.BEGUN:
             return Beginning(status, found[1].decode())
@@ -223,18 +223,18 @@ class Store:
         Args:
             opening: Rows of calls that are about to begin; they are refused where the batch takes no more.
             ended: Rows of calls that have ended.
-            outcomes: What came of jobs; kept for whoever is given one again, unless it is still to be done.
+            outcomes: What came of jobs that are over; kept for whoever is given one again.
 
         Returns:
             Why the batch takes no more, so that the calls may not begin; None where they may.
         """
         costs = sums(cost for outcome in outcomes for cost in outcome.costs)
-        said: list[str | int] = [_SPENT, _document(opening), _document(ended), len(costs)]
+        said: list[str | int] = [_KEPT_S, _SPENT, _document(opening), _document(ended), len(costs)]
         said += [part for cost in costs for part in (cost.currency, cost.nanos)]
         for outcome in outcomes:
-            said += [outcome.key, outcome.to_json(), int(outcome.state is not State.PENDING)]
+            said += [outcome.key, outcome.to_json()]
         names = (self._out, self._results, self._starts, self._owners, self._session)
-        why: bytes = await self._link.run(_PUBLISH, names, said)
+        why: bytes = await self._link.run(_PUBLISH, names, lambda: said)
         return why.decode() or None
 
     async def say(self, kind: Kind, document: str, session: int = 0) -> None:
