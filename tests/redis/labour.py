@@ -20,10 +20,11 @@ from llmtask import interrupts
 from llmtask.batch.job import Job, Outcome, State
 from llmtask.batch.lanes import Lanes
 from llmtask.batch.remote.jobs import Duty
-from llmtask.batch.remote.lanes import Places, Shared, SharedLane
+from llmtask.batch.remote.lanes import Shared, SharedLane
 from llmtask.batch.remote.ledger import RunLedger
 from llmtask.batch.remote.news import News
 from llmtask.batch.remote.payload import Origin
+from llmtask.batch.remote.places import Places
 from llmtask.batch.remote.worker import QueueWorker
 from llmtask.errors import Failure, UsageError
 from llmtask.project import load_project

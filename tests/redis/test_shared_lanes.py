@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from llmtask.batch.remote.lanes import Places, Shared, SharedLane, standing
+from llmtask.batch.remote.lanes import Shared, SharedLane
 from llmtask.batch.remote.link import Link
+from llmtask.batch.remote.places import Places, standing
 from llmtask.errors import Failure
 from llmtask.service import StoppedError
 from tests.redis.server import Server
@@ -257,5 +258,52 @@ def test_a_stop_wakes_whoever_waits_and_is_told_once(office: Office) -> None:
             assert b.stops == ["q no balance no_balance"]
             a.lane.leave()
             assert await office.free(a)
+
+    run(scenario)
+
+
+def test_a_wait_holds_calls_of_other_workers_that_have_a_place_already(office: Office) -> None:
+    async def scenario() -> None:
+        async with office.desk("a") as a, office.desk("b") as b, office.desk("c", requests_per_minute=60) as c:
+            await b.lane.enter()
+            await c.lane.enter()
+            a.lane.refused(4.0)
+            begun = time.monotonic()
+            await asyncio.sleep(1.5)  # each looks once a second
+            await asyncio.gather(b.lane.pace(lambda: 1), c.lane.pace(lambda: 1))
+            assert time.monotonic() - begun > 3.5
+
+    run(scenario)
+
+
+def test_a_refusal_leaves_a_worker_fewer_calls_than_it_had_under_way(office: Office) -> None:
+    async def scenario() -> None:
+        async with office.desk("a", 40) as a:
+            for _ in range(10):
+                await a.lane.enter()
+            waiting = [asyncio.create_task(a.lane.enter()) for _ in range(10)]
+            a.lane.refused()
+            for _ in range(10):
+                a.lane.leave()
+            await asyncio.sleep(0.5)
+            assert sum(one.done() for one in waiting) == a.lane.limit == 7
+            for one in waiting:
+                one.cancel()
+
+    run(scenario)
+
+
+def test_a_worker_s_own_limit_holds_for_all_its_batches_together(office: Office) -> None:
+    async def scenario() -> None:
+        async with office.desk("a", 40) as a:
+            a.places.at_once = 3
+            shared = Shared(a.places, lambda *_: None)
+            lanes = [SharedLane(shared, "other", 40) for _ in range(3)]
+            entering = [asyncio.create_task(lane.enter()) for lane in lanes for _ in range(2)]
+            await asyncio.sleep(0.5)
+            assert sum(one.done() for one in entering) == 3
+            assert [entering[2 * index].done() for index in range(3)] == [True] * 3, "each batch has one"
+            for one in entering:
+                one.cancel()
 
     run(scenario)

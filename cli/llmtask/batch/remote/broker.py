@@ -8,16 +8,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from llmtask.batch.broker import Reports, Terms
 from llmtask.batch.job import Job, Outcome, State
 from llmtask.batch.lanes import most_of
-from llmtask.batch.remote.lanes import LaneStanding, standing
 from llmtask.batch.remote.link import Link
 from llmtask.batch.remote.payload import Origin
+from llmtask.batch.remote.places import LaneStanding, standing
 from llmtask.batch.remote.queues import RUNNING, WAITING, Queues
 from llmtask.batch.remote.store import Entry, Kind, Store
 from llmtask.errors import BrokerError
+from llmtask.money import Cost
 from llmtask.project import Project
 from llmtask.service import QueueState
 from llmtask.service.lanes import DEFAULT_CONCURRENCY
@@ -31,6 +33,7 @@ _ALONE_S = 60.0  # without a worker, after which a stop gives back what one was 
 _LOST_S = 5.0  # how often jobs are looked at; one that looks lost twice is put again
 _GOODBYE_S = 1.0
 _KEEP_S = 3600.0  # how often the broker is told to go on keeping the batch
+_REMEMBERED = 20_000  # jobs whose outcome may be told again: the last ones, for a batch may have millions
 
 
 @dataclass
@@ -40,6 +43,15 @@ class _Put:
     job: Job
     lost_since: float | None = None
     """Since when it looks as if nobody would do it any more."""
+
+
+@dataclass(frozen=True)
+class _Used:
+    """What tries of a job have used that are no end of it, from before this session."""
+
+    outcome: Outcome
+    ids: list[str]
+    """Of the entries that say so: they are deleted when the journal has the sum."""
 
 
 class RemoteBroker:
@@ -66,7 +78,10 @@ class RemoteBroker:
         self._queues = Queues(link)
         self._put: dict[str, _Put] = {}
         self._entries: dict[str, list[str]] = {}
-        self._settled: set[str] = set()
+        self._settled: dict[str, None] = {}
+        self._used: dict[str, _Used] = {}
+        self._before: list[Cost] = []
+        """Of outcomes that were there when it was opened."""
         self._cursor = "0"
         self._outcomes: asyncio.Queue[Outcome | Exception] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
@@ -89,7 +104,18 @@ class RemoteBroker:
         while entries := await self._store.read(self._cursor, 0):
             await self._take_in(entries)
         self._is_opening = False
+        await self._lower()
         self._tasks = [asyncio.create_task(work) for work in (self._collect(), self._watch(), self._keep())]
+
+    async def _lower(self) -> None:
+        """Take what came while nobody was there off the amount that may be spent."""
+        most = self._terms.most
+        if most is not None:
+            costs = [*self._before, *(cost for used in self._used.values() for cost in used.outcome.costs)]
+            spent = sum(cost.nanos for cost in costs if cost.currency == most.currency)
+            left = replace(most, nanos=max(most.nanos - spent, 0))
+            self._terms = replace(self._terms, most=left)
+            await self._store.lower(left)
 
     def room(self, queue_id: str) -> int:
         """As many as may run may wait; where fewer may run than the queue lets, none waits. Not one by one."""
@@ -126,6 +152,7 @@ class RemoteBroker:
             raise
 
     async def _add(self, jobs: Sequence[Job]) -> None:
+        await self._store.restore(self._origin.session, self._stopping, self._terms.most)
         for queue_id in dict.fromkeys(job.queue_id for job in jobs):
             await self._queues.add(queue_id, self._origin, [job for job in jobs if job.queue_id == queue_id])
 
@@ -150,7 +177,9 @@ class RemoteBroker:
         """Give up outcomes: the journal has them."""
         over = [outcome.key for outcome in outcomes if outcome.state is not State.PENDING]
         ids = [one for outcome in outcomes for one in self._entries.get(outcome.key, ())]
-        self._settled.update(over)
+        self._settled.update(dict.fromkeys(over))
+        for key in list(islice(self._settled, max(len(self._settled) - _REMEMBERED, 0))):
+            del self._settled[key]
         await self._store.settle(ids, over, self._origin.session)
         for outcome in outcomes:
             self._put.pop(outcome.key, None)
@@ -221,9 +250,9 @@ class RemoteBroker:
 
     async def _keep(self) -> None:
         """Have the broker keep the batch as long as somebody is there."""
-        with suppress(BrokerError):
-            while True:
-                await asyncio.sleep(_KEEP_S)
+        while True:
+            await asyncio.sleep(_KEEP_S)
+            with suppress(BrokerError):  # others tell
                 await self._store.keep()
 
     async def _take_in(self, entries: Sequence[Entry]) -> None:
@@ -254,18 +283,38 @@ class RemoteBroker:
             return
         key = outcome.key
         if self._is_opening and self._terms.retry and outcome.state is State.FAILED:  # it is to be done again
-            await self._store.settle([entry.id], [key], self._origin.session - 1)
-        elif key in self._settled or self._is_stale(entry, key):
+            await self._store.reopen(entry.id, _undone(outcome), self._origin.session)
+        elif key in self._settled:
             await self._store.drop([entry.id])
         elif key in self._entries:
             self._entries[key].append(entry.id)
+        elif self._is_stale(entry, key):
+            await self._note(entry.id, outcome)
         else:
-            self._entries[key] = [entry.id]
-            self._outcomes.put_nowait(outcome)
+            self._hand_out(outcome, [entry.id])
 
     def _is_stale(self, entry: Entry, key: str) -> bool:
         """Whether a job came back undone for a stop that is over, or that it was given back for already."""
         return entry.kind is Kind.RETURNED and (entry.session != self._origin.session or key not in self._put)
+
+    async def _note(self, entry_id: str, outcome: Outcome) -> None:
+        """Keep what a job has used that is to be done again: its outcome will count that."""
+        if not outcome.calls:
+            await self._store.drop([entry_id])
+            return
+        known = self._used.pop(outcome.key, None)
+        before, ids = (known.outcome, known.ids) if known is not None else (None, [])
+        self._used[outcome.key] = _Used(_undone(outcome).after(before), [*ids, entry_id])
+
+    def _hand_out(self, outcome: Outcome, ids: list[str]) -> None:
+        """Give an outcome to whoever takes, with what was used before."""
+        used = self._used.pop(outcome.key, None)
+        if used is not None:
+            outcome, ids = outcome.after(used.outcome), [*used.ids, *ids]
+        if self._is_opening:
+            self._before += outcome.costs
+        self._entries[outcome.key] = ids
+        self._outcomes.put_nowait(outcome)
 
     async def _watch(self) -> None:
         """Look at the queues, and at times at the jobs in them."""
@@ -313,8 +362,12 @@ class RemoteBroker:
     def _give_back(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
             if job.key not in self._entries:
-                self._entries[job.key] = []
-                self._outcomes.put_nowait(Outcome(job.key, State.PENDING, reason=self._stopping))
+                self._hand_out(Outcome(job.key, State.PENDING, reason=self._stopping), [])
+
+
+def _undone(outcome: Outcome) -> Outcome:
+    """What a job has used that is to be done again."""
+    return replace(outcome, state=State.PENDING, answer=None, failure=None)
 
 
 def _rows(entries: Sequence[Entry]) -> Iterable[UsageRow]:

@@ -6,10 +6,11 @@ from functools import partial
 from llmtask.batch.doing import Doing
 from llmtask.batch.job import Job, Outcome
 from llmtask.batch.lanes import Lanes
-from llmtask.batch.remote.lanes import Places, Shared, SharedLane
+from llmtask.batch.remote.lanes import Shared, SharedLane
 from llmtask.batch.remote.ledger import RunLedger
 from llmtask.batch.remote.news import News
 from llmtask.batch.remote.payload import Origin
+from llmtask.batch.remote.places import Places
 from llmtask.batch.spec import Plans, Spec
 from llmtask.batch.work import Work
 from llmtask.errors import Failure, UsageError
@@ -26,7 +27,12 @@ class TaskHand:
         Raises:
             LlmtaskError: The project has no such task, or another one, or cannot ask its model.
         """
-        plans = Plans(Spec(**json.loads(origin.spec)), project)
+        try:
+            spec = Spec(**json.loads(origin.spec))
+        except TypeError as error:
+            message = "its llmtask does not know all that the batch asks for; give it the one that the batch has"
+            raise UsageError(message) from error
+        plans = Plans(spec, project)
         if plans.digest != origin.digest:
             message = "the prompt, the schema or the model of its task is another one here; give it the same project"
             raise UsageError(message)

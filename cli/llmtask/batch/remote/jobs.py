@@ -12,11 +12,11 @@ from docket import Execution
 from docket.dependencies import AdmissionBlocked
 
 from llmtask.batch.job import Job, Outcome, State
-from llmtask.batch.remote.lanes import Places
 from llmtask.batch.remote.ledger import RunLedger
 from llmtask.batch.remote.link import Link
 from llmtask.batch.remote.news import News
 from llmtask.batch.remote.payload import ForeignError, Origin, Payload
+from llmtask.batch.remote.places import Places
 from llmtask.batch.remote.presence import Presence
 from llmtask.batch.remote.store import Beginning, Kind, Status, Store
 from llmtask.errors import BrokerError, Failure, LlmtaskError
@@ -73,7 +73,8 @@ class _Run:
 
     store: Store
     ledger: RunLedger
-    make: Callable[[], Hand]
+    make: Callable[[int], Hand]
+    """Makes the hand of a session."""
     hand: Hand | None = None
     session: int = 0
     problem: LlmtaskError | None = None
@@ -96,7 +97,7 @@ class _Run:
                 raise self.problem
             if self.hand is None or session > self.session:
                 try:
-                    hand = await asyncio.to_thread(self.make)
+                    hand = await asyncio.to_thread(self.make, session)
                 except LlmtaskError as error:
                     self.problem = error
                     raise
@@ -117,10 +118,11 @@ class _Run:
             if not self.jobs:
                 continue
             idle_since = time.monotonic()
-            session, why = await self.store.stopped()
-            if why is not None and session == self.session:
-                for hand in self.hands:
-                    hand.stop(why)
+            with suppress(BrokerError):  # it may do better the next time
+                session, why = await self.store.stopped()
+                if why is not None and session == self.session:
+                    for hand in self.hands:
+                        hand.stop(why)
 
     async def aclose(self) -> None:
         """Publish what rows are left, and let go of it."""
@@ -196,8 +198,11 @@ class Jobs:
         if origin.run_id not in self._runs:
             store = Store(self._link, origin.run_id)
             ledger = RunLedger(store)
-            news = News(store)
-            make = lambda: self._duty.hire(origin, ledger, self._places, news)  # noqa: E731  # names its parts
+
+            def make(session: int) -> Hand:
+                news = News(store, session)
+                return self._duty.hire(replace(origin, session=session), ledger, self._places, news)
+
             run = _Run(store, ledger, make)
             run.watching = asyncio.create_task(self._watch(origin.run_id, run))
             self._runs[origin.run_id] = run
@@ -221,8 +226,10 @@ class Jobs:
                 if beginning.said:  # the journal has it not yet
                     await run.store.say(Kind.OUTCOME, beginning.said)
             case Status.STOPPED:
-                undone = Outcome(job.key, State.PENDING, reason=beginning.said)
-                await run.store.say(Kind.RETURNED, undone.to_json(), run.session)
+                undone = Outcome(job.key, State.PENDING, reason=beginning.said).after(beginning.used)
+                await run.store.give_up(undone, owner, beginning.session)
+            case Status.FORGOTTEN:
+                pass
             case Status.BEGUN:
                 await self._finish(job, run, beginning, execution)
 
@@ -231,29 +238,29 @@ class Jobs:
         hand: Hand | None = None
         try:
             hand = await run.hired(beginning.session)
-            outcome = await self._outcome(job, hand, beginning)
+            outcome = (await self._outcome(job, hand, beginning)).after(beginning.used)
             if outcome.state is State.PENDING:
-                await self._undone(job, run, outcome, beginning.session, execution)
+                await self._undone(run, outcome, beginning.session, execution)
             else:
                 run.ledger.end(_writable(outcome))
                 await run.ledger.written()
         except BrokerError:
             raise
         except LlmtaskError as error:  # such as a key that others have
-            await run.store.give_back(job.key)
+            await run.store.give_back(job.key, self._presence.owner, beginning.used)
             await run.store.refuse(self._name, str(error))
             raise _later(execution, "another worker, which can do it") from error
         finally:
             if hand is not None:
                 hand.leave(job.key)
 
-    async def _undone(self, job: Job, run: _Run, outcome: Outcome, session: int, execution: Execution) -> None:
+    async def _undone(self, run: _Run, outcome: Outcome, session: int, execution: Execution) -> None:
         """Publish a job that comes back, or hand it on."""
         await run.ledger.written()
-        await run.store.give_back(job.key)
         if self._ending:
+            await run.store.give_back(outcome.key, self._presence.owner, outcome)
             raise _later(execution, "another worker: this one ends")
-        await run.store.say(Kind.RETURNED, outcome.to_json(), session)
+        await run.store.give_up(outcome, self._presence.owner, session)
 
     async def _outcome(self, job: Job, hand: Hand, beginning: Beginning) -> Outcome:
         if beginning.starts > _STARTS:

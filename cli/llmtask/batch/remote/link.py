@@ -18,7 +18,7 @@ from redis.exceptions import (
 )
 
 from llmtask.batch.remote.url import place
-from llmtask.errors import BrokerError
+from llmtask.errors import BrokerError, UsageError
 
 _Found = TypeVar("_Found")
 
@@ -51,14 +51,18 @@ class Link:
         """`time.monotonic()` since which the broker answers this process."""
         self.was_away = False
         """Whether there was a time when it did not."""
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=_CONNECTIONS,
-            timeout=None,
-            socket_timeout=_ANSWER_S,
-            socket_connect_timeout=_CONNECT_S,
-            retry=Retry(NoBackoff(), 0),  # `do` tries again, and sooner: others wait for a sign of this process
-        )
+        try:
+            pool = BlockingConnectionPool.from_url(
+                url,
+                max_connections=_CONNECTIONS,
+                timeout=None,
+                socket_timeout=_ANSWER_S,
+                socket_connect_timeout=_CONNECT_S,
+                retry=Retry(NoBackoff(), 0),  # `do` tries again, and sooner: others wait for a sign of this process
+            )
+        except ValueError as error:
+            message = f"--broker is a URL that Redis's client does not take ({error})"
+            raise UsageError(message) from error
         self._scripts: dict[str, Any] = {}
         self._redis: Any = Redis.from_pool(pool)  # its answers are typed for both of its twins, sync and async
 

@@ -12,9 +12,9 @@ from llmtask.errors import BrokerError, Failure
 class News:
     """Tells it without waiting: a broker that is away hears it when it is back."""
 
-    def __init__(self, store: Store) -> None:
-        """Take what the broker keeps of the batch."""
-        self._store = store
+    def __init__(self, store: Store, session: int) -> None:
+        """Take what the broker keeps of the batch, and the session that it is about."""
+        self._store, self._session = store, session
         self._sending: set[asyncio.Task[None]] = set()
 
     def alert(self, event: str, text: str) -> None:
@@ -23,7 +23,7 @@ class News:
 
     def stopped(self, queue_id: str, why: str, failure: Failure) -> None:
         """Tell the other workers that a queue takes no more in this session."""
-        self._send(self._store.stop_queue(queue_id, why, failure))
+        self._send(self._store.stop_queue(queue_id, why, failure, self._session))
 
     def _send(self, work: Awaitable[None]) -> None:
         task = asyncio.create_task(self._sent(work))

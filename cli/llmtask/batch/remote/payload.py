@@ -21,7 +21,7 @@ class Origin:
     service_id: str
     """What the usage log calls the batch."""
     session: int = 0
-    """How often the batch was begun or gone on with, as the broker counts; 0 before it was asked."""
+    """When the batch was begun or gone on with, as the broker numbers that; 0 before it was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,10 @@ class Payload:
         version, job = said.pop("version"), said.pop("job")
         if version != VERSION:
             raise ForeignError(said["run_id"], version)
-        return cls(Origin(**said), Job(**job))
+        try:
+            return cls(Origin(**said), Job(**job))
+        except TypeError as error:
+            raise ForeignError(said["run_id"], f"{VERSION} with more to them") from error
 
 
 class ForeignError(Exception):

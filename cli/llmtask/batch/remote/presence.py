@@ -19,7 +19,8 @@ class Presence:
         """Show it until cancelled."""
         lease_ms = round(self.lease_s * 1000)
         while True:
-            await self._link.do(lambda redis: redis.set(_name(self.owner), 1, px=lease_ms))
+            with suppress(BrokerError):  # it may do better the next time
+                await self._link.do(lambda redis: redis.set(_name(self.owner), 1, px=lease_ms))
             await asyncio.sleep(self.lease_s / 4)
 
     async def end(self) -> None:

@@ -5,9 +5,11 @@ llmtask:run:ID:results   hash     outcome by job; once the journal has it, `#` a
                                   whoever is given the job again publishes it in place of a call
 llmtask:run:ID:starts    hash     by job, how often a worker began it without coming to an end
 llmtask:run:ID:owners    hash     by job, the worker that began it last
-llmtask:run:ID:session   hash     number: how often the batch was begun or gone on with; stop: why no more is to be
-                                  begun; queue:QUEUE: why no more of that queue is, and the failure; spent:CURRENCY,
-                                  currency, most: nanos that calls cost in this session, and that they may cost
+llmtask:run:ID:used      hash     by job, what calls of a worker that gave it back have used: a pending outcome
+llmtask:run:ID:session   hash     number: when the batch was begun or gone on with (ms, as the broker's clock has it,
+                                  and later than the time before); stop: why no more is to be begun; queue:QUEUE: why no
+                                  more of that queue is, and the failure; spent:CURRENCY, currency, most: nanos that
+                                  calls cost in this session, and that they may cost
 llmtask:run:ID:refused   hash     by worker, why it gives the batch's jobs back
 """
 
@@ -19,9 +21,10 @@ from enum import StrEnum
 from typing import Any
 
 from llmtask.batch.job import Outcome
+from llmtask.batch.remote import scripts
 from llmtask.batch.remote.link import Link
-from llmtask.errors import Failure
-from llmtask.money import Cost, sums
+from llmtask.errors import BrokerError, Failure
+from llmtask.money import Cost
 from llmtask.usage import UsageRow
 from llmtask.usage.spool import from_json, text
 
@@ -29,47 +32,6 @@ _KEPT_S = 30 * 24 * 3600  # how long a batch that nobody goes on with is kept
 _KEPT_WHEN_OVER_S = 24 * 3600  # and one of which the journal has everything
 _REFUSED_S = 60.0  # how long a refusal is news
 _AT_ONCE = 200  # entries that are read together
-_BEGIN = """
-local key, me, before, session, queue = unpack(ARGV)
-local result = redis.call('HGET', KEYS[1], key)
-if result then
-  local settled = string.match(result, '^#(%d+)$')
-  if not settled then return {'over', result} end
-  if tonumber(settled) >= tonumber(session) then return {'over', ''} end
-  redis.call('HDEL', KEYS[1], key)
-  redis.call('HDEL', KEYS[3], key)
-end
-local owner = redis.call('HGET', KEYS[2], key)
-if owner and owner ~= me and owner ~= before then return {'held', owner} end
-local stop = redis.call('HGET', KEYS[4], 'stop')
-if stop then return {'stopped', stop} end
-redis.call('HSET', KEYS[2], key, me)
-local starts = redis.call('HINCRBY', KEYS[3], key, 1)
-local now = redis.call('HMGET', KEYS[4], 'number', 'queue:' .. queue)
-return {'begun', '', starts, now[1] or '0', now[2] or ''}
-"""
-_PUBLISH = """
-local out, results, starts, owners, session = unpack(KEYS)
-local kept, spent, opening, ended, costs = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local most = redis.call('HMGET', session, 'currency', 'most')
-for i = 6, 5 + 2 * costs, 2 do
-  local sum = redis.call('HINCRBY', session, 'spent:' .. ARGV[i], ARGV[i + 1])
-  if most[1] == ARGV[i] and sum >= tonumber(most[2]) then redis.call('HSETNX', session, 'stop', spent) end
-end
-if ended ~= '' then redis.call('XADD', out, '*', 'kind', 'rows', 'document', ended) end
-for i = 6 + 2 * costs, #ARGV, 2 do
-  local key, document = ARGV[i], ARGV[i + 1]
-  redis.call('HDEL', starts, key)
-  redis.call('HDEL', owners, key)
-  redis.call('HSET', results, key, document)
-  redis.call('XADD', out, '*', 'kind', 'outcome', 'document', document)
-end
-redis.call('EXPIRE', out, kept)
-local stop = redis.call('HGET', session, 'stop')
-if stop then return stop end
-if opening ~= '' then redis.call('XADD', out, '*', 'kind', 'rows', 'document', opening) end
-return ''
-"""
 _SPENT = "the amount of --max-cost is spent"
 
 
@@ -92,7 +54,7 @@ class Entry:
     kind: Kind
     document: str
     session: int = 0
-    """In which a job was returned."""
+    """In which a job was returned; 0 where none was."""
 
     @property
     def outcome(self) -> Outcome:
@@ -125,6 +87,8 @@ class Status(StrEnum):
     """Another worker began it, and did not come to an end."""
     STOPPED = "stopped"
     """The batch takes no more."""
+    FORGOTTEN = "forgotten"
+    """Nobody has gone on with the batch for long, or the broker lost it: whoever still wants the job puts it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +98,12 @@ class Beginning:
     status: Status
     said: str = ""
     """The outcome, empty where the journal has it; the other worker; why the batch takes no more."""
+    used: Outcome | None = None
+    """What the calls of a worker that gave it back have used."""
     starts: int = 0
     """How often it was begun without an end, this time included."""
     session: int = 0
-    """How often its batch was begun or gone on with."""
+    """The batch's present one."""
     queue_stop: tuple[str, Failure | None] | None = None
     """Why its queue takes no more in this session, and the failure."""
 
@@ -153,35 +119,36 @@ class Store:
     def __init__(self, link: Link, run_id: str) -> None:
         """Take the connection, and the batch."""
         self._link = link
-        self._out, self._results, self._starts, self._owners, self._session, self._refused = (
-            f"llmtask:run:{run_id}:{name}" for name in ("out", "results", "starts", "owners", "session", "refused")
+        self._out, self._results, self._starts, self._owners, self._used, self._session, self._refused = (
+            f"llmtask:run:{run_id}:{name}"
+            for name in ("out", "results", "starts", "owners", "used", "session", "refused")
         )
 
     async def open(self, most: Cost | None = None) -> int:
-        """Begin a session, in which jobs may begin until so much is spent; its number, from 1."""
-
-        async def begin(redis: Any) -> int:
-            number = int(await redis.hget(self._session, "number") or 0) + 1
-            async with redis.pipeline() as pipe:
-                pipe.delete(self._session)
-                pipe.hset(self._session, "number", number)
-                if most is not None:
-                    pipe.hset(self._session, mapping={"currency": most.currency, "most": most.nanos})
-                for name in (self._results, self._starts, self._owners):
-                    pipe.hset(name, "", "")  # a hash that has nothing left would forget when it expires
-                await pipe.execute()
-            return number
-
-        number = await self._link.do(begin)
+        """Begin a session, in which jobs may begin until so much is spent; its number, larger than any before."""
+        number = int(await self._link.run(scripts.OPEN, self._hashes, lambda: _amount(most)))
         await self.keep()
         return number
+
+    async def restore(self, session: int, stop: str | None, most: Cost | None) -> None:
+        """See to it that the broker knows the session: it may have come back without what it knew."""
+        if await self._link.run(scripts.RESTORE, self._hashes, lambda: (session, stop or "", *_amount(most))):
+            await self.keep()
+
+    async def lower(self, most: Cost) -> None:
+        """Let so much be spent in this session, and no more."""
+        await self._link.do(lambda redis: redis.hset(self._session, "most", most.nanos))
+
+    @property
+    def _hashes(self) -> Sequence[str]:
+        return self._session, self._results, self._starts, self._owners, self._used
 
     async def keep(self, *, is_over: bool = False) -> None:
         """Put off the time after which all of it is forgotten."""
 
         async def keep(redis: Any) -> None:
             async with redis.pipeline(transaction=False) as pipe:
-                for name in (self._out, self._results, self._starts, self._owners, self._session):
+                for name in (self._out, *self._hashes):
                     pipe.expire(name, _KEPT_WHEN_OVER_S if is_over else _KEPT_S)
                 await pipe.execute()
 
@@ -197,23 +164,38 @@ class Store:
             owner: Who takes it.
             before: A worker that began it, and is dead.
         """
-        names = (self._results, self._owners, self._starts, self._session)
-        found = await self._link.run(_BEGIN, names, lambda: (key, owner, before, session, queue_id))
-        status = Status(found[0].decode())
-        if status is not Status.BEGUN:
-            return Beginning(status, found[1].decode())
-        return Beginning(status, "", int(found[2]), int(found[3]), _queue_stop(found[4]))
+        names = (self._results, self._owners, self._starts, self._session, self._used)
+        found = await self._link.run(scripts.BEGIN, names, lambda: (key, owner, before, session, queue_id))
+        status, said = Status(found[0].decode()), found[1].decode()
+        if status not in {Status.BEGUN, Status.STOPPED}:
+            return Beginning(status, said)
+        used, starts, now, *queue = found[2:]
+        stop = _queue_stop(queue[0]) if queue else None
+        return Beginning(status, said, Outcome.from_json(used) if used else None, int(starts), int(now), stop)
 
-    async def give_back(self, key: str) -> None:
-        """Give up a job that was taken, and not begun."""
+    async def give_back(self, key: str, owner: str, used: Outcome | None = None) -> None:
+        """Give up a job that was taken, and not done.
 
-        async def give_back(redis: Any) -> None:
-            async with redis.pipeline() as pipe:
-                pipe.hdel(self._owners, key)
-                pipe.hincrby(self._starts, key, -1)
-                await pipe.execute()
+        Args:
+            key: Of the job.
+            owner: Who has taken it.
+            used: What its calls have used, for whoever does it.
+        """
+        document = used.to_json() if used is not None and used.calls else ""
+        await self._link.run(
+            scripts.GIVE_BACK, (self._owners, self._starts, self._used), lambda: (key, owner, document)
+        )
 
-        await self._link.do(give_back)
+    async def give_up(self, undone: Outcome, owner: str, session: int) -> None:
+        """Return a job to whoever began the batch.
+
+        Args:
+            undone: A pending outcome: why, and what the job's calls have used.
+            owner: Who has taken the job, or could have.
+            session: In which the job was stopped.
+        """
+        names = (self._out, self._owners, self._starts, self._used)
+        await self._link.run(scripts.RETURN, names, lambda: (_KEPT_S, undone.key, owner, undone.to_json(), session))
 
     async def publish(
         self, opening: Sequence[UsageRow], ended: Sequence[UsageRow], outcomes: Sequence[Outcome]
@@ -228,19 +210,25 @@ class Store:
         Returns:
             Why the batch takes no more, so that the calls may not begin; None where they may.
         """
-        costs = sums(cost for outcome in outcomes for cost in outcome.costs)
-        said: list[str | int] = [_KEPT_S, _SPENT, _document(opening), _document(ended), len(costs)]
-        said += [part for cost in costs for part in (cost.currency, cost.nanos)]
+        said: list[str | int] = [_KEPT_S, _SPENT, _document(opening), _document(ended)]
         for outcome in outcomes:
-            said += [outcome.key, outcome.to_json()]
-        names = (self._out, self._results, self._starts, self._owners, self._session)
-        why: bytes = await self._link.run(_PUBLISH, names, lambda: said)
+            said += [outcome.key, outcome.to_json(), len(outcome.costs)]
+            said += [part for cost in outcome.costs for part in (cost.currency, cost.nanos)]
+        names = (self._out, self._results, self._starts, self._owners, self._session, self._used)
+        why: bytes = await self._link.run(scripts.PUBLISH, names, lambda: said)
         return why.decode() or None
 
-    async def say(self, kind: Kind, document: str, session: int = 0) -> None:
+    async def say(self, kind: Kind, document: str) -> None:
         """Publish something that is no job's end."""
-        entry: dict[Any, Any] = {"kind": kind.value, "document": document, "session": session}
-        await self._link.do(lambda redis: redis.xadd(self._out, entry))
+        entry: dict[Any, Any] = {"kind": kind.value, "document": document}
+
+        async def say(redis: Any) -> None:
+            async with redis.pipeline() as pipe:
+                pipe.xadd(self._out, entry)
+                pipe.expire(self._out, _KEPT_S)
+                await pipe.execute()
+
+        await self._link.do(say)
 
     async def refuse(self, worker: str, why: str) -> None:
         """Note that a worker gives the batch's jobs back."""
@@ -260,7 +248,11 @@ class Store:
         return {worker: one["why"] for worker, one in said.items() if one["at"] > time.time() - _REFUSED_S}
 
     async def read(self, after: str, wait_s: float) -> list[Entry]:
-        """The next entries behind one, `0` for the first; empty where none came within the time."""
+        """The next entries behind one, `0` for the first; empty where none came within the time.
+
+        Raises:
+            BrokerError: A newer release wrote them, or the broker cannot be used.
+        """
         block = {"block": round(wait_s * 1000)} if wait_s else {}
         found = await self._link.do(lambda redis: redis.xread({self._out: after}, count=_AT_ONCE, **block))
         streams = found.values() if isinstance(found, dict) else [entries for _, entries in found or ()]
@@ -285,6 +277,19 @@ class Store:
         if ids or keys:
             await self._link.do(settle)
 
+    async def reopen(self, entry_id: str, used: Outcome, session: int) -> None:
+        """Have a job that is over done again in this session; what it has used stays, as of a job that came back."""
+        entry: dict[Any, Any] = {"kind": Kind.RETURNED.value, "document": used.to_json(), "session": session - 1}
+
+        async def reopen(redis: Any) -> None:
+            async with redis.pipeline() as pipe:
+                pipe.xdel(self._out, entry_id)
+                pipe.hset(self._results, used.key, f"#{session - 1}")
+                pipe.xadd(self._out, entry)
+                await pipe.execute()
+
+        await self._link.do(reopen)
+
     async def stop(self, why: str, *, patience_s: float | None = None) -> None:
         """Let nothing more begin in this session."""
         await self._link.do(lambda redis: redis.hset(self._session, "stop", why), patience_s=patience_s)
@@ -294,10 +299,15 @@ class Store:
         number, why = await self._link.do(lambda redis: redis.hmget(self._session, "number", "stop"))
         return int(number or 0), why.decode() if why else None
 
-    async def stop_queue(self, queue_id: str, why: str, failure: Failure) -> None:
-        """Let no more of a queue begin in this session."""
+    async def stop_queue(self, queue_id: str, why: str, failure: Failure, session: int) -> None:
+        """Let no more of a queue begin in a session, if that is the present one."""
         document = json.dumps({"why": why, "failure": failure.value})
-        await self._link.do(lambda redis: redis.hset(self._session, f"queue:{queue_id}", document))
+        await self._link.run(scripts.STOP_QUEUE, [self._session], lambda: (session, queue_id, document))
+
+
+def _amount(most: Cost | None) -> tuple[str, str | int]:
+    """As scripts are told of it."""
+    return (most.currency, most.nanos) if most is not None else ("", "")
 
 
 def _document(rows: Sequence[UsageRow]) -> str:
@@ -322,5 +332,14 @@ def _flat(entries: Any) -> Iterable[tuple[bytes, Mapping[bytes, bytes]]]:
 
 
 def _entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Entry:
-    kind, session = Kind(fields[b"kind"].decode()), int(fields.get(b"session", 0))
-    return Entry(entry_id.decode(), kind, fields[b"document"].decode(), session)
+    """An entry.
+
+    Raises:
+        BrokerError: A newer release wrote it.
+    """
+    try:
+        kind = Kind(fields[b"kind"].decode())
+    except ValueError as error:
+        message = "a worker has a newer llmtask, and tells what this one does not know; upgrade, then go on"
+        raise BrokerError(message) from error
+    return Entry(entry_id.decode(), kind, fields[b"document"].decode(), int(fields.get(b"session", 0)))

@@ -12,8 +12,8 @@ from docket import CurrentExecution, Docket, Execution, Worker
 
 from llmtask.batch.lanes import most_of
 from llmtask.batch.remote.jobs import Duty, Jobs
-from llmtask.batch.remote.lanes import Places
 from llmtask.batch.remote.link import Link
+from llmtask.batch.remote.places import Places
 from llmtask.batch.remote.presence import Presence
 from llmtask.batch.remote.queues import KEPT
 from llmtask.batch.remote.store import docket_name
