@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,10 +71,20 @@ class Site:
     def starting(self, *more: str) -> list[str]:
         return self.argv("job_match", "--inputs", str(self.inputs), "--out", str(self.out), *more)
 
-    def run(self, *argv: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        ran = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    def run(self, *argv: str, code: int = 0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        ran = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, input=stdin)
         assert ran.returncode == code, ran.stderr + ran.stdout
         return ran
+
+    def require_calls(self, count: int, vendor: VendorServer) -> None:
+        """Each of so many was asked, at most eight twice: what was in flight at a kill; and each call has its row."""
+        asked = Counter(filter(None, map(number, vendor.requests)))  # the kill may cut a request off in the middle
+        assert len(asked) == count
+        assert asked.total() - count <= 8
+        rows = self.log.latest(5 * count)
+        assert len({row.id for row in rows}) == len(rows)
+        assert len(vendor.requests) <= len(rows) <= asked.total() + 8, "a row is there before its call"
+        assert sum(row.is_unfinished for row in rows) <= 8
 
     @property
     def run_id(self) -> str:

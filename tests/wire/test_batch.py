@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -18,7 +17,7 @@ from llmtask import run_batch
 from llmtask.batch.journal import Journal, folder_of
 from llmtask.errors import BatchStoppedError
 from llmtask.project import Project
-from tests.wire.batches import QUEUES, Site, answer, answered, number, wait_for
+from tests.wire.batches import QUEUES, Site, answer, answered, wait_for
 from tests.wire.formats import Reply
 from tests.wire.vendor import VendorServer
 
@@ -42,13 +41,27 @@ def test_a_batch_that_is_killed_goes_on_with_nothing_missing_and_nothing_twice(
     site.out.unlink(missing_ok=True)  # it is made again
     site.run(*site.argv("resume", "latest"))
     site.require_whole(200)
-    asked = Counter(filter(None, map(number, deepseek.requests)))  # the kill may cut a request off in the middle
-    assert len(asked) == 200
-    assert asked.total() - 200 <= 8, "no more than was in flight"
-    rows = site.log.latest(999)
-    unfinished = sum(row.is_unfinished for row in rows)
-    assert len(deepseek.requests) <= len(rows) <= asked.total() + 8, "a row is there before its call"
-    assert unfinished <= 8
+    site.require_calls(200, deepseek)
+
+
+def test_an_input_that_is_another_one_by_now_is_not_gone_on_with(site: Site, deepseek: VendorServer) -> None:
+    answered(deepseek, lambda request: answer(request, first_byte_delay_s=0.01))
+    site.write(600)
+    lines = site.inputs.read_text(encoding="utf-8").splitlines(keepends=True)
+    argv = site.argv("job_match", "--inputs", "-", "--out", str(site.out))
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert process.stdin is not None
+    process.stdin.write("".join(lines).encode())
+    process.stdin.flush()  # and more may come
+    wait_for(lambda: len(deepseek.requests) >= 8)
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    for changed in (lines[1:], lines[:20]):
+        refused = site.run(*site.argv("resume", "latest"), code=2, stdin="".join(changed))
+        assert "changed since it was read up to record 500" in refused.stderr
+    site.run(*site.argv("resume", "latest"), stdin="".join(lines))
+    site.require_whole(600)
 
 
 def test_ctrl_c_lets_what_is_in_flight_end_and_a_second_one_breaks_it_off(site: Site, deepseek: VendorServer) -> None:

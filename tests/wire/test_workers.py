@@ -79,14 +79,10 @@ def test_whoever_is_killed_nothing_is_missing_and_nothing_is_there_twice(
     else:
         require_done(batch, crew)
     site.require_whole(200)
-    asked = Counter(filter(None, map(number, deepseek.requests)))  # the kill may cut a request off in the middle
-    assert len(asked) == 200
-    assert asked.total() - 200 <= 8, "no more than was in flight"
+    assert "Traceback" not in crew.said()
+    assert "does not answer" in crew.said() or victim in {"worker", "client"}
+    site.require_calls(200, deepseek)
     assert deepseek.max_in_flight <= 8 + 8 * (victim in {"worker", "all"}), "a dead worker's calls go on at the vendor"
-    rows = site.log.latest(999)
-    assert len({row.id for row in rows}) == len(rows)
-    assert len(deepseek.requests) <= len(rows) <= asked.total() + 8, "a row is there before its call"
-    assert sum(row.is_unfinished for row in rows) <= 8
 
 
 class Bill:

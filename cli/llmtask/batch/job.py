@@ -82,6 +82,11 @@ def job_key(spec_digest: str, inputs: str) -> str:
     return hashlib.blake2b(said, digest_size=_KEY_BYTES).hexdigest()
 
 
+def refused_key(spec_digest: str, position: int) -> str:
+    """The key of a record that cannot be asked: no other is like it."""
+    return job_key(spec_digest, f"record {position} of this batch")
+
+
 class State(StrEnum):
     """How a job stands."""
 

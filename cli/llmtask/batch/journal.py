@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmtask.batch.job import BAD_INPUT, Job, Outcome, Record, State, job_key
+from llmtask.batch.job import BAD_INPUT, Job, Outcome, Record, State, refused_key
 from llmtask.errors import UsageError
 from llmtask.money import Cost, Currency
 from llmtask.project import Project, shown
@@ -235,7 +235,7 @@ class Journal(ProjectStore):
 
     def _refused(self, position: int, record: Record, digest: str, added: "Added") -> tuple[int, str]:
         """As `_of`, of a record that cannot be asked: a job that has failed already."""
-        key = job_key(digest, f"record {position} of this batch")
+        key = refused_key(digest, position)
         number = self._insert(bytes.fromhex(key), _NO_QUEUE, State.FAILED)
         document = Outcome(key, State.FAILED, reason=record.problem).to_json()
         self._db.execute("INSERT INTO outcomes VALUES (?, ?)", (number, document))
@@ -261,6 +261,14 @@ class Journal(ProjectStore):
     def last_position(self) -> int:
         """How many records it has."""
         return int(self._one("SELECT coalesce(max(position), 0) FROM records"))
+
+    def record_at(self, position: int) -> tuple[str, str]:
+        """The id of a record that it has, and the key of its job."""
+        with self._lock, self.errors_named():
+            found = self._db.execute(
+                "SELECT records.id, key FROM records JOIN jobs ON number = job WHERE position = ?", (position,)
+            ).fetchone()
+        return found[0], found[1].hex()
 
     def queues(self) -> list[str]:
         """The queues in which jobs wait."""

@@ -10,10 +10,10 @@ from typing import TypeAlias
 
 from llmtask.apart import apart
 from llmtask.batch.broker import Broker
-from llmtask.batch.job import Job, Outcome, Record, State, job_key
+from llmtask.batch.job import Job, Outcome, Record, State, job_key, refused_key
 from llmtask.batch.journal import Added, Journal
 from llmtask.batch.spec import Plans
-from llmtask.errors import CallError, ExitCode
+from llmtask.errors import CallError, ExitCode, UsageError
 from llmtask.money import Cost, sums
 from llmtask.service.lanes import QueueState
 
@@ -208,7 +208,9 @@ class Batch:
         if self._is_read:
             return
         begin = self.journal.last_position()
-        numbered = islice(enumerate(records, start=1), begin, None)
+        numbered = islice(enumerate(records, start=1), max(begin - 1, 0), None)
+        if begin:
+            self._require_same(begin, next(numbered, (begin, None))[1])
         while not self._stop_reading and (block := list(islice(numbered, _BLOCK))):
             jobs = [self._job(record) for _, record in block]
             rows = [(position, record, job) for (position, record), job in zip(block, jobs, strict=True)]
@@ -219,6 +221,21 @@ class Batch:
         if not self._stop_reading:
             self.journal.end_reading()
             self._is_read = True
+
+    def _require_same(self, position: int, record: Record | None) -> None:
+        """Refuse to go on behind the last record that was read, where that is another one now.
+
+        Raises:
+            UsageError: The input has changed.
+        """
+        job = self._job(record) if record is not None else None
+        key = job.key if job is not None else refused_key(self._digest, position)
+        if record is None or self.journal.record_at(position) != (record.id, key):
+            message = (
+                f"the input has changed since it was read up to record {position}, which is another one now; "
+                "put it back as it was (more may follow), or begin a new batch"
+            )
+            raise UsageError(message)
 
     def _job(self, record: Record) -> Job | None:
         if record.problem is not None:

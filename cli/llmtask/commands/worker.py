@@ -1,7 +1,6 @@
 """`llmtask worker`: does the jobs of batches that were begun elsewhere."""
 
 import asyncio
-import logging
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,7 +60,7 @@ def worker(
     try:
         from llmtask.batch.remote.hand import TaskHand
         from llmtask.batch.remote.jobs import Duty
-        from llmtask.batch.remote.worker import QueueWorker
+        from llmtask.batch.remote.worker import QueueWorker, hear_docket
     except ModuleNotFoundError as error:
         raise UsageError(MISSING) from error
     loaded = open_project(project, trust)
@@ -72,7 +71,7 @@ def worker(
         message = f"the project has no queue {', '.join(unknown)!r}; it has {', '.join(known)}"
         raise UsageError(message)
     _require_keys(loaded, {model for queue in wanted for model in known[queue]})
-    logging.getLogger("docket").setLevel(logging.ERROR)  # it warns of what is waited for here
+    hear_docket(warn)
     duty = Duty(hire=partial(TaskHand, loaded), tell=partial(note, style=""), lease_s=lease)
     working = QueueWorker(loaded, broker, wanted, duty, concurrency=concurrency, name=name)
     with drained(working.on_signal), collecting_seldom():

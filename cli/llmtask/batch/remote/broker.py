@@ -200,7 +200,8 @@ class RemoteBroker:
         is_held = any(one.job.queue_id == queue_id for one in self._put.values())
         most, lane = self._most(queue_id), self._lanes.get(queue_id)
         is_paused = lane is not None and lane.paused_s > 0
-        why = self._stopping or (lane.why if lane is not None and is_paused else None)
+        away = f"the broker does not answer ({self._link.away}); it is waited for" if self._link.away else None
+        why = self._stopping or away or (lane.why if lane is not None and is_paused else None)
         running = lane.running if lane is not None else 0
         why = why or (None if running or not is_held else self._waits_for(queue_id))
         until = time.time() + lane.paused_s if lane is not None and is_paused else None

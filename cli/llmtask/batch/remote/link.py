@@ -27,6 +27,9 @@ _ANSWER_S = 10.0  # how long a command may take, reads that wait included
 _CONNECT_S = 5.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 1.0
+FAILURES = (RedisError, OSError)
+"""What goes wrong with a broker."""
+
 _PASSING = (ConnectionError, TimeoutError, ReadOnlyError, OutOfMemoryError, OSError)
 
 _PASSING_CODES = frozenset({"MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN", "UNBLOCKED", "LOADING", "BUSY"})
@@ -35,18 +38,21 @@ _PASSING_CODES = frozenset({"MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN"
 class Link:
     """A connection to the broker."""
 
-    def __init__(self, url: str, *, patience_s: float | None) -> None:
+    def __init__(self, url: str, *, patience_s: float | None, tell: Callable[[str], None] = lambda _: None) -> None:
         """Name the broker; nothing is connected yet.
 
         Args:
             url: Such as `redis://:password@queue.example:6379/0`.
             patience_s: Seconds for which a broker that cannot be reached is tried again; None for as long as it takes.
+            tell: Is told when the broker goes away, and when it is back: a sentence for people.
 
         Raises:
             UsageError: It is no such URL.
         """
         self.url, self.place = url, place(url)
-        self._patience_s = patience_s
+        self._patience_s, self._tell = patience_s, tell
+        self.away: str | None = None
+        """Why the broker cannot be used now; None while it answers."""
         self.steady_since = time.monotonic()
         """`time.monotonic()` since which the broker answers this process."""
         self.was_away = False
@@ -74,7 +80,7 @@ class Link:
         """
         try:
             await self._redis.ping()
-        except (RedisError, OSError) as error:
+        except FAILURES as error:
             raise self._lost(error) from error
 
     async def do(self, work: Callable[[Any], Awaitable[_Found]], *, patience_s: float | None = None) -> _Found:
@@ -95,14 +101,20 @@ class Link:
                 _still_wanted()
                 if pause_s > _FIRST_PAUSE_S:
                     self.steady_since = time.monotonic()
+                if self.away is not None:
+                    self.away = None
+                    self._tell(f"the broker at {self.place} is back")
                 return found
-            except (RedisError, OSError) as error:
+            except FAILURES as error:
                 self.was_away = True
                 self.steady_since = time.monotonic()  # at once: another command may get through before this one does
                 _still_wanted()
                 is_over = patience_s is not None and time.monotonic() - begun >= patience_s
                 if is_over or not _passes(error):
                     raise self._lost(error) from error
+                if self.away is None:
+                    self.away = _said(error)
+                    self._tell(f"the broker at {self.place} does not answer ({self.away}); it is waited for")
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
@@ -127,9 +139,12 @@ class Link:
         await self._redis.aclose()
 
     def _lost(self, error: Exception) -> BrokerError:
-        reason = str(error) or type(error).__name__
-        message = f"the broker at {self.place} cannot be used ({reason}); is it running, and is --broker its URL?"
+        message = f"the broker at {self.place} cannot be used ({_said(error)}); is it running, and is --broker its URL?"
         return BrokerError(message)
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _passes(error: Exception) -> bool:

@@ -1,6 +1,7 @@
 """Does the jobs of batches that were begun elsewhere: docket gives them, and takes them back from whoever is killed."""
 
 import asyncio
+import logging
 import os
 import secrets
 import socket
@@ -12,7 +13,7 @@ from docket import CurrentExecution, Docket, Execution, Worker
 
 from llmtask.batch.lanes import most_of
 from llmtask.batch.remote.jobs import Duty, Jobs
-from llmtask.batch.remote.link import Link
+from llmtask.batch.remote.link import FAILURES, Link
 from llmtask.batch.remote.places import Places
 from llmtask.batch.remote.presence import Presence
 from llmtask.batch.remote.queues import KEPT
@@ -54,7 +55,7 @@ class QueueWorker:
         """
         self.name = name or f"{socket.gethostname()}#{os.getpid()}"
         self._project, self._queues, self._duty, self._concurrency = project, queues, duty, concurrency
-        self._link = Link(url, patience_s=None)
+        self._link = Link(url, patience_s=None, tell=duty.tell)
         self._signals = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending = asyncio.Event()
@@ -155,3 +156,23 @@ def _function(jobs: Jobs) -> Callable[..., Awaitable[None]]:
         await jobs.do(payload, execution)
 
     return do
+
+
+def hear_docket(tell: Callable[[str], None]) -> None:
+    """Tell of docket's errors in a line each, but for those of a broker that is away: the worker tells of that."""
+    heard = logging.getLogger("docket")
+    heard.addHandler(_Lines(tell))
+    heard.propagate = False
+
+
+class _Lines(logging.Handler):
+    """Tells of errors, without their tracebacks."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__(logging.ERROR)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, FAILURES):
+            self._tell(f"docket: {record.getMessage()}{f': {type(error).__name__}: {error}' if error else ''}")
