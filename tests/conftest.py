@@ -22,6 +22,7 @@ _VARIABLES = (
     "OPENAI_API_KEY",
     "LLMTASK_PROJECT",
     "LLMTASK_BROKER",
+    "PYTEST_XDIST_WORKER",  # a suite that a test runs is in no worker of pytest-xdist
 )
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ def program() -> str | None:
 class Server:
     """A server that keeps what it is told across kills."""
 
+    scheme, query = "redis", ""
+
     def __init__(self, program: str, folder: Path, password: str = "", said: Sequence[str] = _KEPT) -> None:
         self.program, self._folder, self._password, self._said = program, folder, password, said
         folder.mkdir(parents=True, exist_ok=True)
@@ -34,11 +37,11 @@ class Server:
     @property
     def url(self) -> str:
         account = f":{self._password}@" if self._password else ""
-        return f"redis://{account}127.0.0.1:{self._port}/0"
+        return f"{self.scheme}://{account}127.0.0.1:{self._port}/0{self.query}"
 
     def start(self) -> None:
         """Start it, with what it knew before, and wait until it answers."""
-        said = ["--port", str(self._port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", "", *self._said]
+        said = [*self._listening(), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", "", *self._said]
         if self._password and "--requirepass" not in said:
             said += ["--requirepass", self._password]
         with (self._folder / "log").open("ab") as log:
@@ -69,6 +72,9 @@ class Server:
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGCONT)
 
+    def _listening(self) -> Sequence[str]:
+        return "--port", str(self._port)
+
     def _answers(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self._port), timeout=1) as line:
@@ -77,6 +83,36 @@ class Server:
         except OSError:
             return False
         return said.startswith((b"+PONG", b"-NOAUTH"))  # and not -LOADING
+
+
+class SecretServer(Server):
+    """A server that speaks TLS alone, with a certificate of its own."""
+
+    scheme = "rediss"
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._certificate, self._key = folder / "certificate.pem", folder / "key.pem"
+        self.query = f"?ssl_ca_certs={self._certificate}"
+        folder.mkdir(parents=True, exist_ok=True)
+        argv = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-newkey", "rsa:2048", "-subj", "/CN=127.0.0.1"]
+        argv += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(self._key), "-out", str(self._certificate)]
+        subprocess.run(argv, check=True, capture_output=True)
+        super().__init__(program, folder, "letmein")
+
+    def _listening(self) -> Sequence[str]:
+        files = ["--tls-cert-file", str(self._certificate), "--tls-key-file", str(self._key)]
+        return "--port", "0", "--tls-port", str(self._port), "--tls-auth-clients", "no", *files
+
+    def _answers(self) -> bool:
+        context = ssl.create_default_context(cafile=self._certificate)
+        try:
+            with (
+                socket.create_connection(("127.0.0.1", self._port), timeout=1) as line,
+                context.wrap_socket(line, server_hostname="127.0.0.1"),
+            ):
+                return True
+        except OSError:
+            return False
 
 
 def _free_port() -> int:

@@ -1,6 +1,7 @@
 """batch.remote: jobs to workers in other processes, whatever is killed: nothing lost, nothing called twice."""
 
 import asyncio
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import pytest
 
 from llmtask.batch.job import State
 from llmtask.errors import BrokerError, Failure, UsageError
-from tests.redis.conftest import DIGEST, RUN, Call, Site, are_done, jobs
-from tests.redis.server import Server
+from tests.conftest import MakeProject
+from tests.redis.conftest import CONFIG, DIGEST, RUN, Call, Site, are_done, jobs
+from tests.redis.server import SecretServer, Server
 
 
 def most_at_once(calls: list[Call]) -> int:
@@ -360,6 +362,73 @@ def test_a_worker_that_is_told_to_end_does_what_it_has_and_begins_nothing(site: 
     assert "once more breaks them off" in site.said()
 
 
+def test_a_worker_that_is_told_to_end_does_what_it_has_of_a_session_before(site: Site) -> None:
+    async def scenario() -> None:
+        given = jobs(8, sleep=3)
+        async with site.client() as broker:
+            await broker.put(given[:4])
+            await site.until(lambda: len(site.calls()) == 4)
+        async with site.client() as broker:
+            await broker.put(given)  # its own places are taken by those of the session before
+            await asyncio.sleep(1)
+            worker.send_signal(signal.SIGTERM)
+            found = await site.outcomes(broker, 4)
+            assert are_done(found, given[:4])
+            assert await asyncio.to_thread(worker.wait, 20) == 0
+
+    worker = site.worker("w1")
+    asyncio.run(scenario())
+    assert len(site.calls()) == 4
+
+
+def test_a_stop_waits_for_the_calls_of_a_worker_that_ends(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docket counts it among its workers no more."""
+
+    async def scenario() -> None:
+        given = jobs(4, sleep=6)
+        async with site.client() as broker:
+            await broker.put(given)
+            await site.until(lambda: len(site.calls()) == 4)
+            worker.send_signal(signal.SIGTERM)
+            await broker.stop("enough")
+            assert are_done(await site.outcomes(broker, 4), given)
+
+    worker = site.worker("w1")
+    asyncio.run(scenario())
+
+    monkeypatch.setattr("llmtask.batch.remote.broker._ALONE_S", 3.0)
+
+    async def killed() -> None:
+        given = jobs(4, sleep=60)
+        async with site.client() as broker:
+            await broker.put(given)
+            await site.until(lambda: len(site.calls()) == 8)
+            second.kill()
+            await broker.stop("enough")
+            found = await site.outcomes(broker, 4)
+            assert {one.state for one in found.values()} == {State.PENDING}
+
+    second = site.worker("w2")
+    asyncio.run(killed())
+
+
+def test_a_broker_that_refuses_to_write_for_a_while_costs_time_only(site: Site) -> None:
+    async def scenario() -> None:
+        given = jobs(12, sleep=0.3)
+        async with site.client() as broker:
+            await broker.put(given)
+            await site.until(lambda: len(site.calls()) == 4)
+            for replicas in (1, 0):  # NOREPLICAS; a disk that is full makes it MISCONF
+                await broker._link.do(lambda redis, n=replicas: redis.config_set("min-replicas-to-write", n))
+                await asyncio.sleep(4)
+            assert are_done(await site.outcomes(broker, 12), given)
+
+    worker = site.worker("w1")
+    asyncio.run(scenario())
+    assert worker.poll() is None
+    assert len(site.calls()) == 12
+
+
 def test_what_docket_lost_is_put_again(site: Site) -> None:
     async def scenario() -> None:
         given = jobs(2)
@@ -370,6 +439,31 @@ def test_what_docket_lost_is_put_again(site: Site) -> None:
             assert are_done(await site.outcomes(broker, 2), given)
 
     asyncio.run(scenario())
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl, for a certificate")
+def test_a_broker_that_speaks_tls_is_used_where_its_certificate_is_trusted(
+    project: MakeProject, broker_server: Server, tmp_path: Path
+) -> None:
+    secret = SecretServer(broker_server.program, tmp_path / "secret")
+    site = Site(project(CONFIG), secret, tmp_path)
+
+    async def scenario() -> None:
+        given = jobs(4)
+        async with site.client() as broker:
+            await broker.put(given)
+            assert are_done(await site.outcomes(broker, 4), given)
+
+    try:
+        worker = site.worker("w1")
+        asyncio.run(scenario())
+        worker.kill()
+        worker.wait()
+        secret.query = ""
+        with pytest.raises(BrokerError, match="certificate verify failed"):
+            asyncio.run(scenario())
+    finally:
+        secret.kill()
 
 
 def test_a_broker_that_is_not_there_is_an_error_at_once(site: Site) -> None:

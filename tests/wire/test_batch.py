@@ -44,6 +44,23 @@ def test_a_batch_that_is_killed_goes_on_with_nothing_missing_and_nothing_twice(
     site.require_calls(200, deepseek)
 
 
+def test_lines_that_come_slowly_are_asked_as_they_come(site: Site, deepseek: VendorServer) -> None:
+    answered(deepseek, answer)
+    site.write(5)
+    lines = site.inputs.read_bytes().splitlines(keepends=True)
+    argv = site.argv("job_match", "--inputs", "-", "--out", str(site.out))
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert process.stdin is not None
+    for some in (lines[:3], lines[3:]):
+        asked = len(deepseek.requests) + len(some)
+        process.stdin.writelines(some)
+        process.stdin.flush()
+        wait_for(lambda asked=asked: len(deepseek.requests) == asked)
+    process.stdin.close()
+    assert process.wait(60) == 0
+    site.require_whole(5)
+
+
 def test_an_input_that_is_another_one_by_now_is_not_gone_on_with(site: Site, deepseek: VendorServer) -> None:
     answered(deepseek, lambda request: answer(request, first_byte_delay_s=0.01))
     site.write(600)

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TypeAlias
 
 from llmtask.apart import apart
+from llmtask.batch.blocks import Blocks
 from llmtask.batch.broker import Broker
 from llmtask.batch.job import Job, Outcome, Record, State, job_key, refused_key
 from llmtask.batch.journal import Added, Journal
@@ -211,7 +212,9 @@ class Batch:
         numbered = islice(enumerate(records, start=1), max(begin - 1, 0), None)
         if begin:
             self._require_same(begin, next(numbered, (begin, None))[1])
-        while not self._stop_reading and (block := list(islice(numbered, _BLOCK))):
+        for block in Blocks(numbered, _BLOCK, _GATHERING_S):
+            if self._stop_reading:
+                return
             jobs = [self._job(record) for _, record in block]
             rows = [(position, record, job) for (position, record), job in zip(block, jobs, strict=True)]
             added = self.journal.add(rows, digest=self._digest)
