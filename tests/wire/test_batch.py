@@ -3,6 +3,8 @@
 import asyncio
 import json
 import random
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -79,6 +81,22 @@ def test_an_input_that_is_another_one_by_now_is_not_gone_on_with(site: Site, dee
         assert "changed since it was read up to record 500" in refused.stderr
     site.run(*site.argv("resume", "latest"), stdin="".join(lines))
     site.require_whole(600)
+
+
+def test_a_disk_that_is_full_is_one_error_and_nothing_is_lost(site: Site, deepseek: VendorServer) -> None:
+    answered(deepseek, answer)
+    site.write(400)
+
+    def fill() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))  # bytes of a file
+
+    full = subprocess.run(site.starting(), capture_output=True, text=True, preexec_fn=fill, check=False)
+    assert full.returncode == 3, full.stderr
+    assert len(re.findall("^llmtask: .*nothing that it holds is lost", full.stderr, re.MULTILINE)) == 1, full.stderr
+    assert "Traceback" not in full.stderr
+    site.run(*site.argv("resume", "latest"))
+    site.require_whole(400)
+    site.require_calls(400, deepseek)
 
 
 def test_ctrl_c_lets_what_is_in_flight_end_and_a_second_one_breaks_it_off(site: Site, deepseek: VendorServer) -> None:
