@@ -55,6 +55,7 @@ async def kinds(store: Store) -> list[str]:
 def test_a_session_is_later_than_those_before_also_where_the_broker_forgot_them(run: Run) -> None:
     async def scenario(store: Store, link: Link) -> None:
         first, second = await store.open(), await store.open()
+        await asyncio.sleep(0.01)  # it counts milliseconds
         await link.do(lambda redis: redis.flushall())
         assert first < second < await store.open()
 

@@ -78,7 +78,7 @@ def test_an_input_that_is_another_one_by_now_is_not_gone_on_with(site: Site, dee
     process.stdin.close()
     for changed in (lines[1:], lines[:20]):
         refused = site.run(*site.argv("resume", "latest"), code=2, stdin="".join(changed))
-        assert "changed since it was read up to record 500" in refused.stderr
+        assert re.search("the input has changed since it was read up to record (500|600),", refused.stderr)
     site.run(*site.argv("resume", "latest"), stdin="".join(lines))
     site.require_whole(600)
 
