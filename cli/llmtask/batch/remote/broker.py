@@ -27,7 +27,7 @@ from llmtask.usage import UsageRow
 from llmtask.usage.spool import NewerRowError
 
 _READ_S = 1.0  # how long one look at the out stream waits
-_GATHERING_S = 0.05  # for which more of them gather: each look costs as much as a call of its own
+_GATHERING_S = 0.1  # for which more of them gather: each look costs as much as a call of its own
 _LOOK_S = 1.0
 _ALONE_S = 60.0  # without a worker, after which a stop gives back what one was at
 _LOST_S = 5.0  # how often jobs are looked at; one that looks lost twice is put again

@@ -22,6 +22,10 @@ class _News:
     ended: list[UsageRow] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
 
+    @property
+    def is_empty(self) -> bool:
+        return not (self.opening or self.ended or self.outcomes)
+
     def before(self, later: "_News") -> "_News":
         return _News(self.opening + later.opening, self.ended + later.ended, self.outcomes + later.outcomes)
 
@@ -65,9 +69,10 @@ class RunLedger:
             BrokerError: It refuses.
         """
         async with self._writing:
-            news, self._new = self._new, _News()
-            if not (news.opening or news.ended or news.outcomes):
+            if self._new.is_empty:
                 return
+            await asyncio.sleep(0)  # jobs that began together end together
+            news, self._new = self._new, _News()
             try:
                 why = await self._store.publish([row for row, _ in news.opening], news.ended, news.outcomes)
             except (BrokerError, asyncio.CancelledError):
