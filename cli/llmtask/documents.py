@@ -1,6 +1,7 @@
 """Reads what a user gives: text in whatever encoding it comes, or an image."""
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ _BOMS = (
     (b"\xfe\xff", "utf-16"),
 )
 _CANDIDATES = ["gb18030", "big5", "cp1252"]
+_LIMIT = threading.Lock()
 _MOST_BYTES = 64 * 1024 * 1024  # beyond every model's context; refused before it fills the memory
 
 
@@ -94,14 +96,18 @@ def decode(data: bytes, label: str) -> Text:
 
 @contextmanager
 def any_length(most: int) -> Iterator[None]:
-    """The csv module takes no cell beyond 131,072 characters unless it is told to, and a resume may be longer."""
+    """The csv module takes no cell beyond 131,072 characters unless it is told to, and a resume may be longer.
+
+    The limit is the whole process's: hold it for one row, never over a `yield`.
+    """
     import csv  # only who reads tables needs it
 
-    before = csv.field_size_limit(max(most, 1))
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
+    with _LIMIT:
+        before = csv.field_size_limit(max(most, 1))
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)
 
 
 def sound(text: str) -> str:

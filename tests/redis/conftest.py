@@ -99,9 +99,10 @@ class Site:
 
         origin = Origin(RUN, options.pop("spec", "a spec"), DIGEST, "batch:r1")
         link = Link(self.server.url, patience_s=options.pop("patience_s", 60))
-        broker = RemoteBroker(self.project, Reports(self.log), link, origin, Terms(**options))
-        await broker.open()
+        reports = Reports(self.log, known=options.pop("known", None))
+        broker = RemoteBroker(self.project, reports, link, origin, Terms(**options))
         try:
+            await broker.open()
             yield broker
         finally:
             await broker.aclose()

@@ -496,11 +496,13 @@ def test_no_error_shows_a_broker_s_password(broker_server: Server, tmp_path: Pat
     finally:
         locked.kill()
     assert "s3cret" not in str(caught.value)
-    for wrong in ("queue.example:6379", "http://:s3cret@host", "redis://:s3cret@host:port"):
+    for wrong in ("queue.example:6379", "http://:s3cret@host", "redis://:s3cret@host:port", "redis://:s3cret@host/a"):
         with pytest.raises(UsageError) as refused:
             place(wrong)
         assert "s3cret" not in str(refused.value)
     assert place("rediss://u:s3cret@[::1]:6379/2") == "rediss://[::1]:6379/2"
+    assert {place(f"redis://host{rest}") for rest in ("", "/", "/0", ":6379", ":6379/0")} == {"redis://host:6379/0"}
+    assert place("unix://:s3cret@/run/redis.sock?db=1") == "unix:///run/redis.sock"
 
 
 def test_without_a_broker_nothing_of_docket_is_imported() -> None:

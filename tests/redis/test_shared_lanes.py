@@ -45,6 +45,7 @@ class Office:
         stops: list[str] = []
         shared = Shared(places, lambda name, why, failure: stops.append(f"{name} {why} {failure}"))
         try:
+            await places.open()
             yield Desk(link, places, SharedLane(shared, "q", most, **limits), stops)
         finally:
             await places.aclose()
@@ -300,10 +301,68 @@ def test_a_worker_s_own_limit_holds_for_all_its_batches_together(office: Office)
             shared = Shared(a.places, lambda *_: None)
             lanes = [SharedLane(shared, "other", 40) for _ in range(3)]
             entering = [asyncio.create_task(lane.enter()) for lane in lanes for _ in range(2)]
+            while sum(one.done() for one in entering) < 3:
+                await asyncio.sleep(0.05)
             await asyncio.sleep(0.5)
             assert sum(one.done() for one in entering) == 3
             assert [entering[2 * index].done() for index in range(3)] == [True] * 3, "each batch has one"
             for one in entering:
                 one.cancel()
+
+    run(scenario)
+
+
+def test_a_stop_is_noticed_at_once_by_all_that_wait_for_the_minute(office: Office) -> None:
+    async def scenario() -> None:
+        async with office.desk("a", requests_per_minute=1) as a:
+            await a.lane.pace(lambda: 1)
+            waiting = [asyncio.create_task(a.lane.pace(lambda: 1)) for _ in range(8)]
+            await asyncio.sleep(0.2)
+            a.lane.stop("enough")
+            begun = time.monotonic()
+            found = await asyncio.gather(*waiting, return_exceptions=True)
+            assert all(isinstance(one, StoppedError) for one in found)
+            assert time.monotonic() - begun < 3
+
+    run(scenario)
+
+
+def test_a_shorter_wait_cuts_no_longer_one_short(office: Office) -> None:
+    async def scenario() -> None:
+        async with office.desk("a") as a, office.desk("b") as b:
+            a.lane.refused(60)
+            await asyncio.sleep(0.1)
+            b.lane.refused(2)
+            await asyncio.sleep(0.1)
+            assert (await standing(b.link, "q")).paused_s > 50
+
+    run(scenario)
+
+
+def test_a_worker_that_comes_to_a_broker_without_memory_waits_for_those_that_call(office: Office) -> None:
+    async def scenario() -> None:
+        async with office.desk("a", 1) as a:
+            await a.lane.enter()
+            office.server.kill()
+            office.server.forget()
+            office.server.start()
+            async with office.desk("new", 1) as new:
+                waiting = asyncio.create_task(new.lane.enter())
+                await asyncio.sleep(4)
+                assert not waiting.done(), "a is at its call still"
+                a.lane.leave()
+                await waiting
+
+    run(scenario)
+
+
+def test_minutes_that_are_settled_late_are_forgotten(office: Office) -> None:
+    async def scenario() -> None:
+        async with office.desk("a", tokens_per_minute=100) as a:
+            entry = await a.lane.pace(lambda: 10)
+            await a.link.do(lambda redis: redis.flushall())
+            a.lane.settle(entry, 20)
+            await asyncio.sleep(0.2)
+            assert await a.link.do(lambda redis: redis.ttl("llmtask:lane:q:minute")) > 0
 
     run(scenario)

@@ -8,10 +8,12 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -236,6 +238,36 @@ def test_the_library_gives_results_as_they_finish_and_leaves_a_sound_journal_whe
     assert (standing.done, standing.pending) == (50, 0)
     assert len(deepseek.requests) <= 50 + 8
     assert not [row for row in site.log.latest(999) if row.is_unfinished]
+
+
+def test_an_iterable_is_read_by_one_thread_also_where_a_batch_is_gone_on_with(
+    site: Site, deepseek: VendorServer
+) -> None:
+    answered(deepseek, answer)
+    may_go_on = threading.Event()
+
+    def given(threads: set[int]) -> Iterator[dict[str, str]]:
+        for n in range(5):
+            if n == 3:
+                may_go_on.wait(60)
+            threads.add(threading.get_ident())  # a cursor of sqlite3 is its thread's alone
+            yield {"resume": f"候选人 {n}；Go"}
+
+    async def take(most: int, threads: set[int], **more: Any) -> tuple[int, str]:
+        results = run_batch("job_match", given(threads), project=site.project, log=site.log, **more)
+        taken, batch = 0, ""
+        async with aclosing(results):
+            async for result in results:
+                taken, batch = taken + 1, result.batch
+                if taken == most:
+                    break
+        return taken, batch
+
+    _, batch = asyncio.run(take(3, set()))
+    may_go_on.set()
+    threads: set[int] = set()
+    assert asyncio.run(take(9, threads, resume=batch)) == (2, batch)
+    assert len(threads) == 1
 
 
 def test_the_library_raises_where_a_queue_is_stopped(site: Site, deepseek: VendorServer) -> None:

@@ -31,7 +31,7 @@ class Blocks(Generic[_Item]):
             wait_s: Seconds for which a block waits for more, once it has one.
         """
         self._items, self._most, self._wait_s = items, most, wait_s
-        self._coming: queue.Queue[_Item | _End] = queue.Queue(most)
+        self._coming: queue.Queue[_Item | _End] = queue.Queue(max(most // 4, 1))
         self._left = threading.Event()
 
     def __iter__(self) -> Iterator[list[_Item]]:

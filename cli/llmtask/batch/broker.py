@@ -10,6 +10,18 @@ from llmtask.service.lanes import Alert, QueueState
 from llmtask.usage import UsageLog
 
 
+class Known(Protocol):
+    """Tells what a journal has: a broker may tell it again after its client was killed."""
+
+    def was_told(self, message: str) -> bool:
+        """Whether what a message says of calls and costs is in the sum, as `Outcome.told` names it."""
+        ...
+
+    def is_over(self, key: str) -> bool:
+        """Whether a job is done, or has failed."""
+        ...
+
+
 def _tell_nobody(_: str, __: str) -> None:
     """What becomes of alerts that nobody wants."""
 
@@ -21,6 +33,8 @@ class Reports:
     log: UsageLog | None
     """The usage log; None for none."""
     alert: Alert = _tell_nobody
+    known: Known | None = None
+    """What the journal has; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

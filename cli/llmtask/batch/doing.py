@@ -7,7 +7,7 @@ from functools import partial
 from llmtask.batch.job import Job, Outcome, State
 from llmtask.batch.lanes import Lanes
 from llmtask.batch.work import Done, Place, Work
-from llmtask.errors import Failure
+from llmtask.errors import BrokerError, Failure
 from llmtask.project import TokenEstimate
 from llmtask.service import Lane, StoppedError
 from llmtask.service.lanes import BROKEN, FINAL
@@ -102,6 +102,8 @@ class Doing:
     async def _once(self, job: Job, place: Place) -> Done:
         try:
             return await self._work.do(job, place)
+        except BrokerError:  # it is for whoever carries the job
+            raise
         except Exception as error:  # noqa: BLE001  # one job's bug is not the others'
             reason = f"a bug: {type(error).__name__}: {error}"
             return Done(Outcome(job.key, State.FAILED, failure=Failure.BUG, reason=reason))

@@ -120,6 +120,8 @@ class Outcome:
     calls: int = 0
     """Model calls that were made, failed ones included."""
     latency_ms: int = 0
+    told: tuple[str, ...] = ()
+    """The broker's names for the messages that say so, where more may come of the job: told again, they are known."""
 
     def after(self, before: "Outcome | None") -> "Outcome":
         """With what an earlier try of the same job has used."""

@@ -27,6 +27,7 @@ CREATE TABLE jobs (number INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, queue T
 CREATE INDEX jobs_by_state ON jobs(state, queue, number);
 CREATE TABLE inputs (job INTEGER PRIMARY KEY, document TEXT NOT NULL);
 CREATE TABLE outcomes (job INTEGER PRIMARY KEY, document TEXT NOT NULL);
+CREATE TABLE told (message TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 _NO_QUEUE = ""
 
@@ -304,6 +305,8 @@ class Journal(ProjectStore):
                 if found is None or found[1] != State.PENDING:
                     continue  # it was told twice
                 settled.outcomes.append(outcome)
+                if outcome.told:
+                    self._db.executemany("INSERT OR IGNORE INTO told VALUES (?)", [(one,) for one in outcome.told])
                 calls, tokens = calls + outcome.calls, tokens + outcome.tokens.total
                 unpriced += outcome.unpriced_calls
                 for cost in outcome.costs:
@@ -315,6 +318,18 @@ class Journal(ProjectStore):
                 (json.dumps(spent), calls, tokens, unpriced),
             )
         return settled
+
+    def was_told(self, message: str) -> bool:
+        """Whether what a broker's message says of calls and costs is in the sum already."""
+        with self._lock, self.errors_named():
+            found = self._db.execute("SELECT 1 FROM told WHERE message = ?", (message,)).fetchone()
+        return found is not None
+
+    def is_over(self, key: str) -> bool:
+        """Whether a job is done, or has failed."""
+        with self._lock, self.errors_named():
+            found = self._db.execute("SELECT state FROM jobs WHERE key = ?", (bytes.fromhex(key),)).fetchone()
+        return found is not None and found[0] != State.PENDING
 
     def _end(self, number: int, outcome: Outcome) -> list[tuple[str, Outcome]]:
         """Write down that a job is over; its records."""

@@ -208,11 +208,7 @@ class Batch:
         """In a thread: write the input down, and the jobs in it."""
         if self._is_read:
             return
-        begin = self.journal.last_position()
-        numbered = islice(enumerate(records, start=1), max(begin - 1, 0), None)
-        if begin:
-            self._require_same(begin, next(numbered, (begin, None))[1])
-        for block in Blocks(numbered, _BLOCK, _GATHERING_S):
+        for block in Blocks(self._unread(records), _BLOCK, _GATHERING_S):
             if self._stop_reading:
                 return
             jobs = [self._job(record) for _, record in block]
@@ -224,6 +220,14 @@ class Batch:
         if not self._stop_reading:
             self.journal.end_reading()
             self._is_read = True
+
+    def _unread(self, records: Iterator[Record]) -> Iterator[tuple[int, Record]]:
+        """The records that the journal does not have, each with its position."""
+        begin = self.journal.last_position()
+        numbered = islice(enumerate(records, start=1), max(begin - 1, 0), None)
+        if begin:
+            self._require_same(begin, next(numbered, (begin, None))[1])
+        yield from numbered
 
     def _require_same(self, position: int, record: Record | None) -> None:
         """Refuse to go on behind the last record that was read, where that is another one now.

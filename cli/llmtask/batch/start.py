@@ -228,6 +228,7 @@ def _started(
 ) -> Started:
     left = _left(settings.max_cost, journal.standing().spent)
     terms = Terms(concurrency=settings.concurrency, most=left, retry=retry)
+    reports = replace(reports, known=journal)
     broker = carrier(plans, origin_of(plans, journal.run_id), reports, terms, settings.broker)
     batch = Batch(journal, broker, plans, max_cost=settings.max_cost, records=source.count)
     return Started(batch, settings, source.records)

@@ -81,7 +81,8 @@ class RemoteBroker:
         self._settled: dict[str, None] = {}
         self._used: dict[str, _Used] = {}
         self._before: list[Cost] = []
-        """Of outcomes that were there when it was opened."""
+        """Of outcomes that were there before it was opened."""
+        self._reopened: set[str] = set()
         self._cursor = "0"
         self._outcomes: asyncio.Queue[Outcome | Exception] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
@@ -103,8 +104,8 @@ class RemoteBroker:
         self._origin = replace(self._origin, session=await self._store.open(self._terms.most))
         while entries := await self._store.read(self._cursor, 0):
             await self._take_in(entries)
-        self._is_opening = False
         await self._lower()
+        self._is_opening = False
         self._tasks = [asyncio.create_task(work) for work in (self._collect(), self._watch(), self._keep())]
 
     async def _lower(self) -> None:
@@ -232,7 +233,8 @@ class RemoteBroker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             with suppress(BrokerError):
-                if self._put and not self._stopping:
+                is_begun = self._put or (self._is_opening and self._origin.session)
+                if is_begun and not self._stopping:
                     await self._store.stop("whoever began the batch has gone", patience_s=_GOODBYE_S)
                 elif self._tasks and not self._put and not self._stopping:
                     await self._store.keep(is_over=True)
@@ -284,7 +286,7 @@ class RemoteBroker:
             return
         key = outcome.key
         if self._is_opening and self._terms.retry and outcome.state is State.FAILED:  # it is to be done again
-            await self._store.reopen(entry.id, _undone(outcome), self._origin.session)
+            await self._reopen(entry.id, outcome)
         elif key in self._settled:
             await self._store.drop([entry.id])
         elif key in self._entries:
@@ -292,7 +294,28 @@ class RemoteBroker:
         elif self._is_stale(entry, key):
             await self._note(entry.id, outcome)
         else:
+            if self._is_opening:
+                await self._count(entry.id, outcome)
             self._hand_out(outcome, [entry.id])
+
+    async def _count(self, entry_id: str, outcome: Outcome) -> None:
+        """Count what the amount for this session has not: it began with what the journal had, and counts from then."""
+        known = self._reports.known
+        is_new = int(entry_id.partition("-")[0]) >= self._origin.session
+        if not is_new and not (known is not None and await asyncio.to_thread(known.is_over, outcome.key)):
+            self._before += outcome.costs
+
+    async def _was_told(self, entry_id: str) -> bool:
+        known = self._reports.known
+        return known is not None and await asyncio.to_thread(known.was_told, entry_id)
+
+    async def _reopen(self, entry_id: str, outcome: Outcome) -> None:
+        """Have a failed job done again; what it has used counts once, however often and to whomever it was told."""
+        used = _undone(outcome)
+        if outcome.key in self._reopened or await self._was_told(entry_id):
+            used = Outcome(outcome.key, State.PENDING)
+        self._reopened.add(outcome.key)
+        await self._store.reopen(entry_id, used, self._origin.session)
 
     def _is_stale(self, entry: Entry, key: str) -> bool:
         """Whether a job came back undone for a stop that is over, or that it was given back for already."""
@@ -300,7 +323,7 @@ class RemoteBroker:
 
     async def _note(self, entry_id: str, outcome: Outcome) -> None:
         """Keep what a job has used that is to be done again: its outcome will count that."""
-        if not outcome.calls:
+        if not outcome.calls or await self._was_told(entry_id):
             await self._store.drop([entry_id])
             return
         known = self._used.pop(outcome.key, None)
@@ -312,9 +335,9 @@ class RemoteBroker:
         used = self._used.pop(outcome.key, None)
         if used is not None:
             outcome, ids = outcome.after(used.outcome), [*used.ids, *ids]
-        if self._is_opening:
-            self._before += outcome.costs
         self._entries[outcome.key] = ids
+        if used is not None or outcome.state is not State.DONE:
+            outcome = replace(outcome, told=tuple(ids))
         self._outcomes.put_nowait(outcome)
 
     async def _watch(self) -> None:

@@ -120,7 +120,7 @@ class _Run:
             idle_since = time.monotonic()
             with suppress(BrokerError):  # it may do better the next time
                 session, why = await self.store.stopped()
-                if why is not None and session == self.session:
+                if why is not None and session >= self.session:
                     for hand in self.hands:
                         hand.stop(why)
 
@@ -227,7 +227,7 @@ class Jobs:
                     await run.store.say(Kind.OUTCOME, beginning.said)
             case Status.STOPPED:
                 undone = Outcome(job.key, State.PENDING, reason=beginning.said).after(beginning.used)
-                await run.store.give_up(undone, owner, beginning.session)
+                await run.store.give_up(undone, owner, beginning.session, was_begun=False)
             case Status.FORGOTTEN:
                 pass
             case Status.BEGUN:
@@ -238,6 +238,8 @@ class Jobs:
         hand: Hand | None = None
         try:
             hand = await run.hired(beginning.session)
+            if self._ending:  # meanwhile
+                hand.stop(self._ending)
             outcome = (await self._outcome(job, hand, beginning)).after(beginning.used)
             if outcome.state is State.PENDING:
                 await self._undone(run, outcome, beginning.session, execution)
@@ -260,7 +262,7 @@ class Jobs:
         if self._ending:
             await run.store.give_back(outcome.key, self._presence.owner, outcome)
             raise _later(execution, "another worker: this one ends")
-        await run.store.give_up(outcome, self._presence.owner, session)
+        await run.store.give_up(outcome, self._presence.owner, session, was_begun=True)
 
     async def _outcome(self, job: Job, hand: Hand, beginning: Beginning) -> Outcome:
         if beginning.starts > _STARTS:

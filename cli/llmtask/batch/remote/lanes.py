@@ -73,7 +73,9 @@ class SharedLane(Lane):
         tokens = min(count(), self._most_tokens)
         async with self._turn:  # the first one asks for all that wait
             while True:
+                self._require_open()
                 minute_s, second = await self._agent.minute(self._most_requests, self._most_tokens, tokens)
+                self._require_open()
                 if minute_s <= 0:
                     return [second, tokens]
                 await self._rest(minute_s)
@@ -85,6 +87,9 @@ class SharedLane(Lane):
             StoppedError: It takes no more.
         """
         await asyncio.sleep(min(seconds, 1))
+        self._require_open()
+
+    def _require_open(self) -> None:
         if self.stopped:
             raise StoppedError(self.stopped)
 

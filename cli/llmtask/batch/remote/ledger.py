@@ -6,7 +6,6 @@ from typing import TypeAlias
 
 from llmtask.batch.job import Outcome
 from llmtask.batch.remote.store import Store
-from llmtask.errors import BrokerError
 from llmtask.service import StoppedError
 from llmtask.tokens import Tokens
 from llmtask.usage import UsageRow
@@ -75,7 +74,7 @@ class RunLedger:
             news, self._new = self._new, _News()
             try:
                 why = await self._store.publish([row for row, _ in news.opening], news.ended, news.outcomes)
-            except (BrokerError, asyncio.CancelledError):
+            except BaseException:
                 self._new = news.before(self._new)  # rows are written once, by their ids; outcomes are told once
                 raise
             for _, opened in news.opening:

@@ -1,6 +1,8 @@
 """A connection to the broker that outlives the broker's restarts: they cost time, and nothing else."""
 
 import asyncio
+import math
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -14,6 +16,7 @@ from redis.exceptions import (
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
+    ResponseError,
     TimeoutError,  # noqa: A004  # redis's own name
 )
 
@@ -32,7 +35,9 @@ FAILURES = (RedisError, OSError)
 
 _PASSING = (ConnectionError, TimeoutError, ReadOnlyError, OutOfMemoryError, OSError)
 
-_PASSING_CODES = frozenset({"MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN", "UNBLOCKED", "LOADING", "BUSY"})
+_PASSING_CODES = frozenset(
+    "BUSY CLUSTERDOWN LOADING MASTERDOWN MISCONF NOREPLICAS OOM READONLY UNBLOCKED".split()  # noqa: SIM905
+)
 
 
 class Link:
@@ -83,6 +88,20 @@ class Link:
         except FAILURES as error:
             raise self._lost(error) from error
 
+    async def uptime_s(self) -> float:
+        """Seconds since the broker was started; many where it does not say.
+
+        Raises:
+            BrokerError: It cannot be reached.
+        """
+        try:
+            said = await self.do(lambda redis: redis.info("server"))
+        except BrokerError as error:
+            if isinstance(error.__cause__, ResponseError):  # an account that may not ask
+                return math.inf
+            raise
+        return float(said.get("uptime_in_seconds", math.inf))
+
     async def do(self, work: Callable[[Any], Awaitable[_Found]], *, patience_s: float | None = None) -> _Found:
         """Ask something of the broker, again where it cannot be reached: it may be done twice.
 
@@ -110,7 +129,7 @@ class Link:
                 self.steady_since = time.monotonic()  # at once: another command may get through before this one does
                 _still_wanted()
                 is_over = patience_s is not None and time.monotonic() - begun >= patience_s
-                if is_over or not _passes(error):
+                if is_over or not passes(error):
                     raise self._lost(error) from error
                 if self.away is None:
                     self.away = _said(error)
@@ -147,11 +166,12 @@ def _said(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _passes(error: Exception) -> bool:
+def passes(error: BaseException | None) -> bool:
     """Whether the broker may do better later."""
     if isinstance(error, AuthenticationError):
         return False
-    return isinstance(error, _PASSING) or str(error).partition(" ")[0] in _PASSING_CODES
+    # Redis 6 puts what goes wrong in a script behind words of its own
+    return isinstance(error, _PASSING) or bool(_PASSING_CODES & set(re.findall(r"\b[A-Z]{3,}\b", str(error))))
 
 
 def _still_wanted() -> None:

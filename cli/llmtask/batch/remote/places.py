@@ -22,6 +22,8 @@ from llmtask.errors import BrokerError
 _ASKED_AGAIN_S = 0.05  # how soon a worker asks again that has calls waiting
 _GATHERING_S = 0.001  # for which calls that end and calls that begin gather
 _BACK_S = 2.0  # within which each worker says so to a broker that is back
+_MINUTE_KEPT_S = 120
+_YOUNG_S = 3.0  # for which a broker may not know who calls: those who do tell it within that
 _LOOKED_S = 1.0  # and at the latest: a pause that another worker was asked for is known here by then
 
 
@@ -39,11 +41,26 @@ class Places:
         """
         self._link, self._owner, self._lease_s, self.at_once = link, owner, lease_s, at_once
         self._agents: dict[str, _Agent] = {}
+        self._quiet_until = 0.0
+
+    async def open(self) -> None:
+        """Ask for nothing of a broker that has just started, perhaps without what it knew.
+
+        Raises:
+            BrokerError: It cannot be used.
+        """
+        self._quiet_until = time.monotonic() + _YOUNG_S - await self._link.uptime_s()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is asked for: others may be calling without the broker's knowing."""
+        return time.monotonic() < self._quiet_until
 
     def agent(self, name: str, most: int) -> "_Agent":
         """Who asks for the places of a lane, for all batches alike."""
         if name not in self._agents:
-            terms = _Terms(self._owner, most, min(self.at_once or most, most), round(self._lease_s * 1000))
+            at_once, lease_ms = min(self.at_once or most, most), round(self._lease_s * 1000)
+            terms = _Terms(self._owner, most, at_once, lease_ms, lambda: self.is_quiet)
             self._agents[name] = _Agent(self._link, name, terms)
         return self._agents[name]
 
@@ -63,6 +80,8 @@ class _Terms:
     at_once: int
     """And of this one."""
     lease_ms: int
+    is_quiet: Callable[[], bool]
+    """Whether to ask for nothing, for now."""
 
 
 class _Share:
@@ -160,12 +179,21 @@ class _Agent:
 
     def used(self, second: int, more: int) -> None:
         """Count tokens that a call used more than was thought, or fewer."""
-        self._send(lambda redis: redis.hincrby(f"{self._name}:minute", f"{second}:t", more))
+        name = f"{self._name}:minute"
+
+        async def count(redis: Any) -> None:
+            async with redis.pipeline() as pipe:
+                pipe.hincrby(name, f"{second}:t", more)
+                pipe.expire(name, _MINUTE_KEPT_S)
+                await pipe.execute()
+
+        self._send(self._link.do(count))
 
     def pause(self, seconds: float, why: str) -> None:
-        """Let nobody call for a while."""
+        """Let nobody call for a while; a longer while that is on stays."""
         self._paused_until = max(self._paused_until, time.monotonic() + seconds)
-        self._send(lambda redis: redis.set(f"{self._name}:pause", why, px=max(round(seconds * 1000), 1)))
+        said = why, max(round(seconds * 1000), 1)
+        self._send(self._link.run(scripts.PAUSE, [f"{self._name}:pause"], lambda: said))
 
     async def aclose(self) -> None:
         """Give everything up, as far as the broker is there."""
@@ -176,14 +204,14 @@ class _Agent:
         with suppress(BrokerError):
             await self._link.do(lambda redis: redis.hdel(self._name, self._terms.owner), patience_s=0)
 
-    def _send(self, work: Callable[[Any], Awaitable[Any]]) -> None:
+    def _send(self, work: Awaitable[Any]) -> None:
         task = asyncio.create_task(self._sent(work))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
-    async def _sent(self, work: Callable[[Any], Awaitable[Any]]) -> None:
+    async def _sent(self, work: Awaitable[Any]) -> None:
         with suppress(BrokerError):
-            await self._link.do(work)
+            await work
 
     def _touch(self, share: _Share) -> None:
         if share not in self._shares:
@@ -197,12 +225,12 @@ class _Agent:
         while True:
             await asyncio.sleep(_GATHERING_S)
             self._changed.clear()
+            wait_s = 0.0
             try:
                 wait_s = await self._say()
-            except BrokerError as error:
+            except BrokerError as error:  # it may do better the next time; those that call are at it still
                 for share in self._shares:
                     share.fail(error)
-                return
             self._shares = [share for share in self._shares if not share.is_empty]
             if not self._shares and not self._changed.is_set():
                 return
@@ -218,7 +246,7 @@ class _Agent:
         given, wait_ms, paused_ms = await self._link.run(
             scripts.PLACES, [self._name, f"{self._name}:pause"], self._said
         )
-        self._paused_until = time.monotonic() + float(paused_ms) / 1000
+        self._paused_until = max(self._paused_until, time.monotonic() + float(paused_ms) / 1000)
         for _ in range(given):
             share = next((one for one in self._shares if one.wanted and one.take()), None)
             if share is None:  # whoever wanted it has gone
@@ -236,7 +264,7 @@ class _Agent:
         """What the broker is told; nothing is wanted of one that is just back: it may have forgotten who calls."""
         terms, held = self._terms, self._held
         back_s = time.monotonic() - self._link.steady_since
-        is_back = self._link.was_away and back_s < terms.lease_ms / 2000 + _BACK_S
+        is_back = terms.is_quiet() or (self._link.was_away and back_s < terms.lease_ms / 2000 + _BACK_S)
         wanted = sum(share.wanted for share in self._shares)
         wanted = 0 if is_back else max(min(wanted, terms.at_once - held), 0)
         return [terms.owner, held, wanted, terms.most, terms.lease_ms]

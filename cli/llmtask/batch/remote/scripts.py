@@ -52,16 +52,24 @@ redis.call('HDEL', owners, key)
 redis.call('HINCRBY', starts, key, -1)
 if used ~= '' then redis.call('HSET', all_used, key, used) end
 """
+LOWER = """
+local session, spent, currency, most = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+redis.call('HSET', session, 'most', most)
+if tonumber(redis.call('HGET', session, 'spent:' .. currency) or 0) >= tonumber(most) then
+  redis.call('HSETNX', session, 'stop', spent)
+end
+"""
 RETURN = """
 local out, owners, starts, all_used = unpack(KEYS)
-local kept, key, me, document, session = unpack(ARGV)
-local owner = redis.call('HGET', owners, key)
-if owner and owner ~= me then return end
-if owner then
+local kept, key, me, document, session, was_begun, calls = unpack(ARGV)
+if was_begun == '1' then -- else it is told again, or another's by now
+  if redis.call('HGET', owners, key) ~= me then return end
   redis.call('HDEL', owners, key)
   redis.call('HINCRBY', starts, key, -1)
+  redis.call('HDEL', all_used, key)
+elseif redis.call('HDEL', all_used, key) == 0 and calls ~= '0' then
+  return
 end
-redis.call('HDEL', all_used, key)
 redis.call('XADD', out, '*', 'kind', 'returned', 'document', document, 'session', session)
 redis.call('EXPIRE', out, kept)
 """
@@ -90,7 +98,7 @@ while i <= #ARGV do
     redis.call('XADD', out, '*', 'kind', 'outcome', 'document', document)
   end
 end
-redis.call('EXPIRE', out, kept)
+for _, name in ipairs({out, results, session}) do redis.call('EXPIRE', name, kept) end
 local stop = redis.call('HGET', session, 'stop')
 if stop then return stop end
 if opening ~= '' then redis.call('XADD', out, '*', 'kind', 'rows', 'document', opening) end
@@ -99,6 +107,9 @@ return ''
 STOP_QUEUE = """
 if redis.call('HGET', KEYS[1], 'number') ~= ARGV[1] then return end
 redis.call('HSETNX', KEYS[1], 'queue:' .. ARGV[2], ARGV[3])
+"""
+PAUSE = """
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
 """
 PLACES = """
 local name, pause = KEYS[1], KEYS[2]

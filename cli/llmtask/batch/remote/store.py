@@ -137,7 +137,7 @@ class Store:
 
     async def lower(self, most: Cost) -> None:
         """Let so much be spent in this session, and no more."""
-        await self._link.do(lambda redis: redis.hset(self._session, "most", most.nanos))
+        await self._link.run(scripts.LOWER, [self._session], lambda: (_SPENT, *_amount(most)))
 
     @property
     def _hashes(self) -> Sequence[str]:
@@ -186,16 +186,18 @@ class Store:
             scripts.GIVE_BACK, (self._owners, self._starts, self._used), lambda: (key, owner, document)
         )
 
-    async def give_up(self, undone: Outcome, owner: str, session: int) -> None:
+    async def give_up(self, undone: Outcome, owner: str, session: int, *, was_begun: bool) -> None:
         """Return a job to whoever began the batch.
 
         Args:
             undone: A pending outcome: why, and what the job's calls have used.
             owner: Who has taken the job, or could have.
             session: In which the job was stopped.
+            was_begun: Whether it has taken it.
         """
         names = (self._out, self._owners, self._starts, self._used)
-        await self._link.run(scripts.RETURN, names, lambda: (_KEPT_S, undone.key, owner, undone.to_json(), session))
+        said = (_KEPT_S, undone.key, owner, undone.to_json(), session, int(was_begun), undone.calls)
+        await self._link.run(scripts.RETURN, names, lambda: said)
 
     async def publish(
         self, opening: Sequence[UsageRow], ended: Sequence[UsageRow], outcomes: Sequence[Outcome]

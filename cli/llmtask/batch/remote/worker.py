@@ -13,7 +13,7 @@ from docket import CurrentExecution, Docket, Execution, Worker
 
 from llmtask.batch.lanes import most_of
 from llmtask.batch.remote.jobs import Duty, Jobs
-from llmtask.batch.remote.link import FAILURES, Link
+from llmtask.batch.remote.link import Link, passes
 from llmtask.batch.remote.places import Places
 from llmtask.batch.remote.presence import Presence
 from llmtask.batch.remote.queues import KEPT
@@ -86,6 +86,7 @@ class QueueWorker:
         keeping: asyncio.Task[None] | None = None
         try:
             await self._link.check()
+            await places.open()
             keeping = asyncio.create_task(presence.keep())
             async with AsyncExitStack() as stack:
                 workers = [await self._worker(queue_id, jobs, stack) for queue_id in dict.fromkeys(self._queues)]
@@ -174,5 +175,5 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        if not isinstance(error, FAILURES):
+        if not passes(error):
             self._tell(f"docket: {record.getMessage()}{f': {type(error).__name__}: {error}' if error else ''}")

@@ -181,17 +181,20 @@ class _Header:
 def _rows(data: bytes, path: Path) -> Iterator[tuple[int, int, list[str]]]:
     """Each row with its number, as a spreadsheet counts, and the line on which it begins."""
     lines = io.TextIOWrapper(io.BytesIO(data), encoding=_encoding(data, path), newline="")
-    with any_length(len(data)):
-        reader = csv.reader(lines, strict=True)
-        begin, number = 1, 0
+    reader = csv.reader(lines, strict=True)
+    begin, number = 1, 0
+    while True:
         try:
-            for row in reader:
-                number += 1
-                yield number, begin, row
-                begin = reader.line_num + 1
+            with any_length(len(data)):
+                row = next(reader, None)
         except csv.Error as error:
             quoted = "; a quote that opens here is not closed" if "end of data" in str(error) else ""
             raise line_error(path, begin, f"the row is not valid CSV ({error}){quoted}") from error
+        if row is None:
+            return
+        number += 1
+        yield number, begin, row
+        begin = reader.line_num + 1
 
 
 def _encoding(data: bytes, path: Path) -> str:
