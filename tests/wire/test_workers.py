@@ -52,6 +52,7 @@ def started(site: Site, *argv: str) -> "subprocess.Popen[str]":
 def require_done(batch: "subprocess.Popen[str]", crew: Crew) -> None:
     _, stderr = batch.communicate(timeout=120)
     assert batch.returncode == 0, stderr + crew.said()
+    assert "Redis is unavailable" not in stderr, "docket's own words"
 
 
 @pytest.mark.parametrize("seed", range(20))

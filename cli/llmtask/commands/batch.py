@@ -295,6 +295,10 @@ def _run(started: "Started", outputs: "Outputs | None", alerts: "Alerts", progre
     from llmtask.batch.foreground import run_in_foreground
     from llmtask.view.batch import Watch, show_end
 
+    if started.settings.broker:
+        from llmtask.batch.remote.heard import hear_docket
+
+        hear_docket(warn)
     watch = Watch(started.batch, progress)
     note(f"batch {started.batch.journal.run_id}", style="")
     ended = run_in_foreground(started, outputs, alerts, watch.run)

@@ -59,8 +59,9 @@ def worker(
 
     try:
         from llmtask.batch.remote.hand import TaskHand
+        from llmtask.batch.remote.heard import hear_docket
         from llmtask.batch.remote.jobs import Duty
-        from llmtask.batch.remote.worker import QueueWorker, hear_docket
+        from llmtask.batch.remote.worker import QueueWorker
     except ModuleNotFoundError as error:
         raise UsageError(MISSING) from error
     loaded = open_project(project, trust)

@@ -1,7 +1,6 @@
 """Does the jobs of batches that were begun elsewhere: docket gives them, and takes them back from whoever is killed."""
 
 import asyncio
-import logging
 import os
 import secrets
 import socket
@@ -13,7 +12,7 @@ from docket import CurrentExecution, Docket, Execution, Worker
 
 from llmtask.batch.lanes import most_of
 from llmtask.batch.remote.jobs import Duty, Jobs
-from llmtask.batch.remote.link import Link, passes
+from llmtask.batch.remote.link import Link
 from llmtask.batch.remote.places import Places
 from llmtask.batch.remote.presence import Presence
 from llmtask.batch.remote.queues import KEPT
@@ -157,23 +156,3 @@ def _function(jobs: Jobs) -> Callable[..., Awaitable[None]]:
         await jobs.do(payload, execution)
 
     return do
-
-
-def hear_docket(tell: Callable[[str], None]) -> None:
-    """Tell of docket's errors in a line each, but for those of a broker that is away: the worker tells of that."""
-    heard = logging.getLogger("docket")
-    heard.addHandler(_Lines(tell))
-    heard.propagate = False
-
-
-class _Lines(logging.Handler):
-    """Tells of errors, without their tracebacks."""
-
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        super().__init__(logging.ERROR)
-        self._tell = tell
-
-    def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[1] if record.exc_info else None
-        if not passes(error):
-            self._tell(f"docket: {record.getMessage()}{f': {type(error).__name__}: {error}' if error else ''}")
