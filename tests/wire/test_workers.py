@@ -173,6 +173,7 @@ def test_a_worker_that_is_told_twice_breaks_off_closes_its_rows_and_others_do_it
     slow["s"] = 0
     for worker in crew.workers:
         worker.terminate()
+    wait_for(lambda: crew.said().count("once more breaks them off") == 2)  # two signals that wait are one
     time.sleep(0.5)
     for worker in crew.workers:
         worker.terminate()
