@@ -147,22 +147,10 @@ def test_the_places_of_a_worker_that_says_nothing_any_more_are_others_after_the_
     run(scenario)
 
 
-def test_a_worker_that_is_at_its_calls_keeps_its_places_however_long_they_take(office: Office) -> None:
+@pytest.mark.parametrize("lease_s", [LEASE_S, 40], ids=["alike", "a longer lease than others"])
+def test_a_worker_that_is_at_its_calls_keeps_its_places_however_long_they_take(office: Office, lease_s: float) -> None:
     async def scenario() -> None:
-        async with office.desk("a", 1) as a, office.desk("b", 1) as b:
-            await a.lane.enter()
-            waiting = asyncio.create_task(b.lane.enter())
-            await asyncio.sleep(3 * LEASE_S)
-            assert not waiting.done()
-            a.lane.leave()
-            await waiting
-
-    run(scenario)
-
-
-def test_a_worker_is_as_dead_as_its_own_lease_says_not_as_anothers(office: Office) -> None:
-    async def scenario() -> None:
-        async with office.desk("patient", 1, lease_s=40) as a, office.desk("hasty", 1) as b:
+        async with office.desk("a", 1, lease_s=lease_s) as a, office.desk("b", 1) as b:
             await a.lane.enter()
             waiting = asyncio.create_task(b.lane.enter())
             await asyncio.sleep(3 * LEASE_S)

@@ -13,13 +13,13 @@ from itertools import islice
 from llmtask.batch.broker import Reports, Terms
 from llmtask.batch.job import Job, Outcome, State
 from llmtask.batch.lanes import most_of
+from llmtask.batch.remote.former import Former
 from llmtask.batch.remote.link import Link
 from llmtask.batch.remote.payload import Origin
 from llmtask.batch.remote.places import LaneStanding, standing
 from llmtask.batch.remote.queues import RUNNING, WAITING, Queues
 from llmtask.batch.remote.store import Entry, Kind, Store
 from llmtask.errors import BrokerError
-from llmtask.money import Cost
 from llmtask.project import Project
 from llmtask.service import QueueState
 from llmtask.service.lanes import DEFAULT_CONCURRENCY
@@ -43,15 +43,6 @@ class _Put:
     job: Job
     lost_since: float | None = None
     """Since when it looks as if nobody would do it any more."""
-
-
-@dataclass(frozen=True)
-class _Used:
-    """What tries of a job have used that are no end of it, from before this session."""
-
-    outcome: Outcome
-    ids: list[str]
-    """Of the entries that say so: they are deleted when the journal has the sum."""
 
 
 class RemoteBroker:
@@ -79,10 +70,7 @@ class RemoteBroker:
         self._put: dict[str, _Put] = {}
         self._entries: dict[str, list[str]] = {}
         self._settled: dict[str, None] = {}
-        self._used: dict[str, _Used] = {}
-        self._before: list[Cost] = []
-        """Of outcomes that were there before it was opened."""
-        self._reopened: set[str] = set()
+        self._former = Former(self._store, reports.known)
         self._cursor = "0"
         self._outcomes: asyncio.Queue[Outcome | Exception] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
@@ -112,8 +100,7 @@ class RemoteBroker:
         """Take what came while nobody was there off the amount that may be spent."""
         most = self._terms.most
         if most is not None:
-            costs = [*self._before, *(cost for used in self._used.values() for cost in used.outcome.costs)]
-            spent = sum(cost.nanos for cost in costs if cost.currency == most.currency)
+            spent = sum(cost.nanos for cost in self._former.costs if cost.currency == most.currency)
             left = replace(most, nanos=max(most.nanos - spent, 0))
             self._terms = replace(self._terms, most=left)
             await self._store.lower(left)
@@ -286,58 +273,25 @@ class RemoteBroker:
             return
         key = outcome.key
         if self._is_opening and self._terms.retry and outcome.state is State.FAILED:  # it is to be done again
-            await self._reopen(entry.id, outcome)
+            await self._former.reopen(entry.id, outcome, self._origin.session)
         elif key in self._settled:
             await self._store.drop([entry.id])
         elif key in self._entries:
             self._entries[key].append(entry.id)
         elif self._is_stale(entry, key):
-            await self._note(entry.id, outcome)
+            await self._former.note(entry.id, outcome)
         else:
             if self._is_opening:
-                await self._count(entry.id, outcome)
+                await self._former.count(entry.id, outcome, self._origin.session)
             self._hand_out(outcome, [entry.id])
-
-    async def _count(self, entry_id: str, outcome: Outcome) -> None:
-        """Count what the amount for this session has not: it began with what the journal had, and counts from then."""
-        known = self._reports.known
-        is_new = int(entry_id.partition("-")[0]) >= self._origin.session
-        if not is_new and not (known is not None and await asyncio.to_thread(known.is_over, outcome.key)):
-            self._before += outcome.costs
-
-    async def _was_told(self, entry_id: str) -> bool:
-        known = self._reports.known
-        return known is not None and await asyncio.to_thread(known.was_told, entry_id)
-
-    async def _reopen(self, entry_id: str, outcome: Outcome) -> None:
-        """Have a failed job done again; what it has used counts once, however often and to whomever it was told."""
-        used = _undone(outcome)
-        if outcome.key in self._reopened or await self._was_told(entry_id):
-            used = Outcome(outcome.key, State.PENDING)
-        self._reopened.add(outcome.key)
-        await self._store.reopen(entry_id, used, self._origin.session)
 
     def _is_stale(self, entry: Entry, key: str) -> bool:
         """Whether a job came back undone for a stop that is over, or that it was given back for already."""
         return entry.kind is Kind.RETURNED and (entry.session != self._origin.session or key not in self._put)
 
-    async def _note(self, entry_id: str, outcome: Outcome) -> None:
-        """Keep what a job has used that is to be done again: its outcome will count that."""
-        if not outcome.calls or await self._was_told(entry_id):
-            await self._store.drop([entry_id])
-            return
-        known = self._used.pop(outcome.key, None)
-        before, ids = (known.outcome, known.ids) if known is not None else (None, [])
-        self._used[outcome.key] = _Used(_undone(outcome).after(before), [*ids, entry_id])
-
     def _hand_out(self, outcome: Outcome, ids: list[str]) -> None:
         """Give an outcome to whoever takes, with what was used before."""
-        used = self._used.pop(outcome.key, None)
-        if used is not None:
-            outcome, ids = outcome.after(used.outcome), [*used.ids, *ids]
-        self._entries[outcome.key] = ids
-        if used is not None or outcome.state is not State.DONE:
-            outcome = replace(outcome, told=tuple(ids))
+        outcome, self._entries[outcome.key] = self._former.added(outcome, ids)
         self._outcomes.put_nowait(outcome)
 
     async def _watch(self) -> None:
@@ -387,11 +341,6 @@ class RemoteBroker:
         for job in jobs:
             if job.key not in self._entries:
                 self._hand_out(Outcome(job.key, State.PENDING, reason=self._stopping), [])
-
-
-def _undone(outcome: Outcome) -> Outcome:
-    """What a job has used that is to be done again."""
-    return replace(outcome, state=State.PENDING, answer=None, failure=None)
 
 
 def _rows(entries: Sequence[Entry]) -> Iterable[UsageRow]:

@@ -36,7 +36,7 @@ FAILURES = (RedisError, OSError)
 _PASSING = (ConnectionError, TimeoutError, ReadOnlyError, OutOfMemoryError, OSError)
 
 _PASSING_CODES = frozenset(
-    "BUSY CLUSTERDOWN LOADING MASTERDOWN MISCONF NOREPLICAS OOM READONLY UNBLOCKED".split()  # noqa: SIM905
+    {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "UNBLOCKED"}
 )
 
 

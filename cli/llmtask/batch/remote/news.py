@@ -1,12 +1,10 @@
 """What a worker tells of a batch beside its jobs: trouble to whoever began it, stops to the other workers."""
 
-import asyncio
 import json
-from collections.abc import Awaitable
-from contextlib import suppress
 
+from llmtask.batch.remote.sending import Sending
 from llmtask.batch.remote.store import Kind, Store
-from llmtask.errors import BrokerError, Failure
+from llmtask.errors import Failure
 
 
 class News:
@@ -15,21 +13,12 @@ class News:
     def __init__(self, store: Store, session: int) -> None:
         """Take what the broker keeps of the batch, and the session that it is about."""
         self._store, self._session = store, session
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending = Sending()
 
     def alert(self, event: str, text: str) -> None:
         """Tell whoever began the batch what happened to a queue."""
-        self._send(self._store.say(Kind.ALERT, json.dumps({"event": event, "text": text})))
+        self._sending.send(self._store.say(Kind.ALERT, json.dumps({"event": event, "text": text})))
 
     def stopped(self, queue_id: str, why: str, failure: Failure) -> None:
         """Tell the other workers that a queue takes no more in this session."""
-        self._send(self._store.stop_queue(queue_id, why, failure, self._session))
-
-    def _send(self, work: Awaitable[None]) -> None:
-        task = asyncio.create_task(self._sent(work))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
-
-    async def _sent(self, work: Awaitable[None]) -> None:
-        with suppress(BrokerError):
-            await work
+        self._sending.send(self._store.stop_queue(queue_id, why, failure, self._session))

@@ -10,13 +10,14 @@ llmtask:lane:NAME:pause    string   why nobody calls, until it expires
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from llmtask.batch.remote import scripts
 from llmtask.batch.remote.link import Link
+from llmtask.batch.remote.sending import Sending
 from llmtask.errors import BrokerError
 
 _ASKED_AGAIN_S = 0.05  # how soon a worker asks again that has calls waiting
@@ -151,7 +152,7 @@ class _Agent:
         self._paused_until = 0.0
         self._changed = asyncio.Event()
         self._asking: asyncio.Task[None] | None = None
-        self._sending: set[asyncio.Task[Any]] = set()
+        self._sending = Sending()
 
     @property
     def paused_s(self) -> float:
@@ -187,31 +188,22 @@ class _Agent:
                 pipe.expire(name, _MINUTE_KEPT_S)
                 await pipe.execute()
 
-        self._send(self._link.do(count))
+        self._sending.send(self._link.do(count))
 
     def pause(self, seconds: float, why: str) -> None:
         """Let nobody call for a while; a longer while that is on stays."""
         self._paused_until = max(self._paused_until, time.monotonic() + seconds)
         said = why, max(round(seconds * 1000), 1)
-        self._send(self._link.run(scripts.PAUSE, [f"{self._name}:pause"], lambda: said))
+        self._sending.send(self._link.run(scripts.PAUSE, [f"{self._name}:pause"], lambda: said))
 
     async def aclose(self) -> None:
         """Give everything up, as far as the broker is there."""
-        tasks = [*self._sending, *([self._asking] if self._asking else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._sending.aclose()
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
         with suppress(BrokerError):
             await self._link.do(lambda redis: redis.hdel(self._name, self._terms.owner), patience_s=0)
-
-    def _send(self, work: Awaitable[Any]) -> None:
-        task = asyncio.create_task(self._sent(work))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
-
-    async def _sent(self, work: Awaitable[Any]) -> None:
-        with suppress(BrokerError):
-            await work
 
     def _touch(self, share: _Share) -> None:
         if share not in self._shares:

@@ -38,7 +38,7 @@ if not now[1] then return {'forgotten', ''} end
 local used = redis.call('HGET', all_used, key) or ''
 if now[2] then return {'stopped', now[2], used, 0, now[1]} end
 local count = tonumber(redis.call('HGET', starts, key) or 0)
-if owner ~= me or count == 0 then -- the reply was lost, and it is asked again
+if owner ~= me or count == 0 then -- else the reply was lost, and it is asked again
   redis.call('HSET', owners, key, me)
   count = redis.call('HINCRBY', starts, key, 1)
 end
@@ -62,8 +62,8 @@ end
 RETURN = """
 local out, owners, starts, all_used = unpack(KEYS)
 local kept, key, me, document, session, was_begun, calls = unpack(ARGV)
-if was_begun == '1' then -- else it is told again, or another's by now
-  if redis.call('HGET', owners, key) ~= me then return end
+if was_begun == '1' then
+  if redis.call('HGET', owners, key) ~= me then return end -- it is told again, or another's by now
   redis.call('HDEL', owners, key)
   redis.call('HINCRBY', starts, key, -1)
   redis.call('HDEL', all_used, key)
